@@ -1,0 +1,102 @@
+"""Errors carry a code and parameters; a face turns them into a status, an exit code and a sentence.
+
+The list is closed: a code that is not here cannot be raised, and a test fails while one is untranslated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final
+
+
+class Sort(Enum):
+    """What went wrong, by who can mend it. The value is the exit code of the command line."""
+
+    INPUT = 2  # what was given is wrong: mend it and try again
+    DENIED = 3  # this person may not do this
+    MISSING = 4  # there is no such thing
+    CONFLICT = 5  # it can't be done in this state
+    UNAVAILABLE = 6  # a part of the hub does not answer
+
+
+ERRORS: Final[Mapping[str, Sort]] = {
+    # units
+    "units.mixed": Sort.INPUT,
+    "units.unknown": Sort.INPUT,
+    "units.not-a-number": Sort.INPUT,
+    "units.not-exact": Sort.INPUT,
+    # definitions and files
+    "definition.broken": Sort.INPUT,
+    "definition.missing": Sort.MISSING,
+    "deployment.broken": Sort.INPUT,
+    "script.broken": Sort.INPUT,
+    # the home of a hub
+    "home.missing": Sort.MISSING,
+    "home.exists": Sort.CONFLICT,
+    "home.broken": Sort.UNAVAILABLE,
+    "home.observe-only": Sort.CONFLICT,
+    "port.busy": Sort.CONFLICT,
+    "backup.broken": Sort.INPUT,
+    # people and rights
+    "right.denied": Sort.DENIED,
+    "sign-in.link-used": Sort.DENIED,
+    "sign-in.needed": Sort.DENIED,
+    "person.missing": Sort.MISSING,
+    "organisation.missing": Sort.MISSING,
+    # access
+    "mode.missing": Sort.MISSING,
+    "application.missing": Sort.MISSING,
+    "application.field": Sort.INPUT,
+    "application.state": Sort.CONFLICT,
+    "project.missing": Sort.MISSING,
+    "allocation.missing": Sort.MISSING,
+    "award.no-capacity": Sort.CONFLICT,
+    "award.kind-not-connected": Sort.CONFLICT,
+    # ledger
+    "ledger.unbalanced": Sort.INPUT,
+    "ledger.overdraft": Sort.CONFLICT,
+    "ledger.hold-missing": Sort.MISSING,
+    "ledger.hold-settled": Sort.CONFLICT,
+    "ledger.broken": Sort.UNAVAILABLE,
+    "ledger.rate-missing": Sort.MISSING,
+    # jobs
+    "job.missing": Sort.MISSING,
+    "job.refused": Sort.CONFLICT,
+    "job.field": Sort.INPUT,
+    "job.state": Sort.CONFLICT,
+    "log.missing": Sort.MISSING,
+    # engines and the loop
+    "engine.unavailable": Sort.UNAVAILABLE,
+    "engine.refused": Sort.CONFLICT,
+    "engine.garbage": Sort.UNAVAILABLE,
+    "isolation.single-user": Sort.DENIED,
+    "lease.lost": Sort.CONFLICT,
+    # meters and grid
+    "meter.unavailable": Sort.UNAVAILABLE,
+    "grid.gap": Sort.UNAVAILABLE,
+    "grid.broken": Sort.INPUT,
+    # everything else that a face meets
+    "request.broken": Sort.INPUT,
+    "request.too-large": Sort.INPUT,
+    "dataset.missing": Sort.MISSING,
+}
+
+
+class FabriqueError(Exception):
+    """`code` from the closed list and its `params`; never a sentence, never a status of HTTP."""
+
+    def __init__(self, code: str, **params: object) -> None:
+        if code not in ERRORS:
+            raise ValueError(f"unknown error code: {code}")
+        super().__init__(code, params)
+        self.code = code
+        self.params: dict[str, object] = params
+
+    @property
+    def sort(self) -> Sort:
+        return ERRORS[self.code]
+
+    def __str__(self) -> str:
+        inside = ", ".join(f"{k}={v!r}" for k, v in sorted(self.params.items()))
+        return f"{self.code}({inside})"
