@@ -70,6 +70,8 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "eligible.capacity": ("unit", "asked", "available"),
     "eligible.civilian": ("answer",),
     "eligible.ethics": ("missing",),
+    "eligible.ethics-to-explain": ("questions",),
+    "eligible.inference": ("asked", "most"),
     "eligible.staff": ("staff", "most"),
     "eligible.turnover": ("turnover", "most"),
     "eligible.age": ("years", "most"),

@@ -1,0 +1,80 @@
+"""What a person filled in wrongly: a field, a code of a closed list and its parameters.
+
+The text rules here are for anything that comes from outside and will be stored, shown or signed.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+# code -> names of its parameters
+FIELD_ERRORS: Final[Mapping[str, tuple[str, ...]]] = {
+    "required": (),
+    "unknown-field": (),
+    "not-text": (),
+    "not-a-number": (),
+    "not-a-date": (),
+    "not-yes-no": (),
+    "not-a-country": (),
+    "not-a-choice": ("accepted",),
+    "not-a-name": (),
+    "out-of-bounds": ("least", "most"),
+    "too-long": ("most",),
+    "too-many": ("most",),
+    "control-characters": (),
+    "not-a-whole-device": (),
+    "not-divisible": ("nodes",),
+    "not-after": ("other",),
+    "needs": ("other",),
+    "repeated": ("value",),
+}
+
+# Bidirectional controls can make a stored text read as something else.
+_BIDI: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_LINES: Final = frozenset("\n\t")
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """`field` of a form or of a job is wrong: one code of `FIELD_ERRORS` with exactly its parameters."""
+
+    field: str
+    code: str
+    params: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        wanted = FIELD_ERRORS.get(self.code)
+        if wanted is None:
+            raise ValueError(f"unknown field error: {self.code}")
+        if set(self.params) != set(wanted):
+            raise ValueError(f"{self.code} takes {wanted}, not {tuple(self.params)}")
+        object.__setattr__(self, "params", MappingProxyType(dict(self.params)))
+
+
+def wrong(name: str, code: str, **params: object) -> FieldError:
+    return FieldError(name, code, params)
+
+
+def text_error(name: str, text: str, most: int, *, lines: bool = False) -> FieldError | None:
+    """Why `text` can't be kept: longer than `most` characters, or with characters that do not print.
+
+    Control characters (NUL among them), lone surrogates, non-characters and bidirectional controls are refused;
+    a line feed and a tab pass when `lines` is set.
+    """
+    if len(text) > most:
+        return wrong(name, "too-long", most=most)
+    for character in text:
+        if lines and character in _LINES:
+            continue
+        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _BIDI or _nonchar(character):
+            return wrong(name, "control-characters")
+    return None
+
+
+def _nonchar(character: str) -> bool:
+    point = ord(character)
+    return point & 0xFFFE == 0xFFFE or 0xFDD0 <= point <= 0xFDEF
