@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as made
 from types import MappingProxyType
 from typing import Final
 
@@ -44,7 +45,7 @@ class FieldError:
 
     field: str
     code: str
-    params: Mapping[str, object] = field(default_factory=dict)
+    params: Mapping[str, object] = made(default_factory=dict)
 
     def __post_init__(self) -> None:
         wanted = FIELD_ERRORS.get(self.code)
