@@ -1,0 +1,1 @@
+"""Projects, applications, eligibility, awards, allocations."""

@@ -1,0 +1,1 @@
+"""Records of who did what, on which ground, and of each sovereignty decision. Append-only."""

@@ -1,0 +1,1 @@
+"""Datasets: their class and origin, and the decisions taken when they are bound."""

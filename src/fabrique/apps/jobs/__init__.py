@@ -1,0 +1,1 @@
+"""Jobs, runs, intents, the loop's lease. What an engine did is written here by `operate`."""

@@ -1,0 +1,121 @@
+"""Jobs and their runs, the intents that precede every act on an engine, and the loop's lease."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+
+from fabrique.apps.access.models import Allocation, Project
+from fabrique.apps.people.models import Person
+
+
+class JobStatus(models.TextChoices):
+    PENDING = "pending"  # waits for admission; `reason` says why
+    ADMITTED = "admitted"  # its hold stands; the engine is being asked
+    RUNNING = "running"
+    ENDING = "ending"  # a cancel is on its way
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    REFUSED = "refused"
+
+
+FINAL = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.LOST, JobStatus.REFUSED)
+
+
+class Job(models.Model):
+    """What is asked. `number` is what people type; `spec` is the checked header and flags, `script` the text."""
+
+    number = models.BigAutoField(primary_key=True)
+    key = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)  # pseudonymous, for the ledger
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="jobs")
+    allocation = models.ForeignKey(Allocation, on_delete=models.PROTECT, related_name="jobs")
+    submitter = models.ForeignKey(Person, on_delete=models.PROTECT, related_name="jobs")
+    name = models.CharField(max_length=80)
+    spec = models.JSONField()
+    script = models.TextField()
+    status = models.CharField(max_length=10, choices=JobStatus.choices, default=JobStatus.PENDING, db_index=True)
+    reason = models.JSONField(default=dict)
+    forecast = models.JSONField(default=dict)  # {"from_ms": …, "to_ms": …} while it waits and it is known
+    submitted_ms = models.BigIntegerField()
+    changed_ms = models.BigIntegerField()
+    cancel_ms = models.BigIntegerField(null=True)  # a member asked; the loop acts
+
+    class Meta:
+        ordering = ["-number"]
+        indexes = [models.Index(fields=["status", "number"], name="jobs_job_queue")]
+
+
+class RunState(models.TextChoices):
+    PLANNED = "planned"  # hold and intent stand, the engine was not yet heard of it
+    RUNNING = "running"
+    ENDED = "ended"
+    LOST = "lost"
+    ABANDONED = "abandoned"  # never started; its hold went back
+
+
+class Run(models.Model):
+    """One attempt at a job; settled once, from its cumulative totals."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    job = models.ForeignKey(Job, on_delete=models.PROTECT, related_name="runs")
+    attempt = models.IntegerField(default=1)
+    engine = models.CharField(max_length=40)
+    partition = models.CharField(max_length=64)
+    kind = models.CharField(max_length=64)  # the accelerator, core or QPU kind it was given
+    unit = models.CharField(max_length=80)
+    share_milli = models.BigIntegerField()  # devices or cores in thousandths: time charged is share x elapsed
+    bound = models.JSONField(default=dict)  # {"cores": [..], "devices": [..], "memory_mb": n, "power_w": n}
+    hold = models.UUIDField(unique=True)
+    state = models.CharField(max_length=10, choices=RunState.choices, default=RunState.PLANNED, db_index=True)
+    planned_ms = models.BigIntegerField()
+    started_ms = models.BigIntegerField(null=True)
+    ended_ms = models.BigIntegerField(null=True)
+    elapsed_ms = models.BigIntegerField(null=True)
+    seen_ms = models.BigIntegerField(null=True)
+    exit_code = models.IntegerField(null=True)
+    reason = models.JSONField(default=dict)
+    usage = models.JSONField(default=dict)
+    energy_mj = models.BigIntegerField(default=0)  # attributed so far, window by window
+    energy_provenance = models.JSONField(default=dict)
+    charged = models.JSONField(default=dict)  # unit -> value as text, once settled
+    settled_entry = models.BigIntegerField(null=True)
+
+    class Meta:
+        ordering = ["planned_ms", "id"]
+        constraints = [models.UniqueConstraint(fields=["job", "attempt"], name="jobs_run_attempt")]
+
+
+class Intent(models.Model):
+    """Written before the act, with the epoch of the lease that allowed it. `id` is what the engine is told."""
+
+    id = models.CharField(max_length=64, primary_key=True)
+    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="intents")
+    act = models.CharField(max_length=10, choices=[("submit", "submit"), ("cancel", "cancel"), ("preempt", "preempt")])
+    epoch = models.BigIntegerField()
+    created_ms = models.BigIntegerField()
+    acted_ms = models.BigIntegerField(null=True)
+    resolved_ms = models.BigIntegerField(null=True, db_index=True)
+    absences = models.IntegerField(default=0)  # complete listings after the timeout that did not show it
+
+
+class Lease(models.Model):
+    """Who may act, until when; `epoch` fences what an earlier holder still tries."""
+
+    name = models.CharField(max_length=20, primary_key=True)
+    holder = models.CharField(max_length=120, blank=True)
+    epoch = models.BigIntegerField(default=0)
+    expires_ms = models.BigIntegerField(default=0)
+
+
+class HubState(models.Model):
+    """Switches of the whole hub; one row."""
+
+    id = models.IntegerField(primary_key=True, default=1)
+    observe_only = models.BooleanField(default=False)  # after a restore: adopt first, act when resumed
+    observe_only_since_ms = models.BigIntegerField(null=True)
+    gap_from_ms = models.BigIntegerField(null=True)  # the backup's instant: what came after is unknown
+    last_cycle_ms = models.BigIntegerField(null=True)
+    cycles = models.BigIntegerField(default=0)

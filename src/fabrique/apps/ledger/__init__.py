@@ -1,0 +1,1 @@
+"""The double-entry ledger: the tables, the single writer, checkpoints, verification."""

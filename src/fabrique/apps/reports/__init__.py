@@ -1,0 +1,1 @@
+"""Statements: every number traced to postings, in HTML, PDF and JSON."""

@@ -1,0 +1,37 @@
+"""Local accounts: what sign-up asks, and nothing more than is known already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from allauth.account.adapter import DefaultAccountAdapter
+from django import forms
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from fabrique.apps.now import now_ms
+
+if TYPE_CHECKING:
+    from fabrique.apps.people.models import Person
+
+
+class SignUpForm(forms.Form):
+    """Asked beside the e-mail address and the password."""
+
+    name = forms.CharField(label=_("Your name"), max_length=200, widget=forms.TextInput(attrs={"autocomplete": "name"}))
+    field_order = ["name", "email", "password1"]
+
+    def signup(self, request: HttpRequest, user: Person) -> None:
+        user.name = self.cleaned_data["name"]
+        user.created_ms = now_ms()
+        user.save()
+
+
+class Adapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ships no types
+    """Stays on this hub: no redirect leaves it."""
+
+    def is_safe_url(self, url: str | None) -> bool:
+        return bool(url) and str(url).startswith("/") and not str(url).startswith("//")
+
+    def populate_username(self, request: HttpRequest, user: Any) -> None:
+        """A person has no user name."""
