@@ -18,7 +18,7 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "wait.cores": ("partition", "asked", "free"),
     "wait.memory": ("partition", "asked_mb", "free_mb"),
     "wait.power": ("site", "asked_w", "free_w"),
-    "wait.pool-share": ("pool",),
+    "wait.capacity-fell": ("partition",),
     "wait.budget-held": ("unit", "asked", "available"),
     "wait.behind": ("job",),
     "wait.not-before": ("time",),
@@ -27,7 +27,7 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "wait.allocation-start": ("time",),
     # a job was placed
     "place.only": ("partition",),
-    "place.least-energy": ("partition", "level"),
+    "place.earliest": ("partition",),
     # a job is refused: it could never start as it stands
     "refuse.no-partition": ("kind",),
     "refuse.too-large": ("partition", "resource", "asked", "most"),
@@ -86,6 +86,7 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "decide.withdrawn": (),
     # sovereignty: which rule answered
     "sovereign.public": (),
+    "sovereign.class": ("data_class",),
     "sovereign.same-jurisdiction": ("jurisdiction",),
     "sovereign.leaves-jurisdiction": ("origin", "site"),
     "sovereign.agreement": ("origin", "site", "until"),

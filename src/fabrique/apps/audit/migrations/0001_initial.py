@@ -4,41 +4,39 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Record',
+            name="Record",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('at_ms', models.BigIntegerField(db_index=True)),
-                ('actor', models.CharField(max_length=64)),
-                ('action', models.CharField(db_index=True, max_length=64)),
-                ('subject', models.CharField(db_index=True, max_length=120)),
-                ('allowed', models.BooleanField(default=True)),
-                ('reason', models.JSONField(default=dict)),
-                ('detail', models.JSONField(default=dict)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("at_ms", models.BigIntegerField(db_index=True)),
+                ("actor", models.CharField(max_length=64)),
+                ("action", models.CharField(db_index=True, max_length=64)),
+                ("subject", models.CharField(db_index=True, max_length=120)),
+                ("allowed", models.BooleanField(default=True)),
+                ("reason", models.JSONField(default=dict)),
+                ("detail", models.JSONField(default=dict)),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='SovereigntyDecision',
+            name="SovereigntyDecision",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('at_ms', models.BigIntegerField()),
-                ('moment', models.CharField(max_length=20)),
-                ('subject', models.CharField(db_index=True, max_length=120)),
-                ('verdict', models.CharField(max_length=10)),
-                ('trace', models.JSONField(default=list)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("at_ms", models.BigIntegerField()),
+                ("moment", models.CharField(max_length=20)),
+                ("subject", models.CharField(db_index=True, max_length=120)),
+                ("verdict", models.CharField(max_length=10)),
+                ("trace", models.JSONField(default=list)),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
     ]

@@ -6,120 +6,134 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Checkpoint',
+            name="Checkpoint",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('seq', models.BigIntegerField()),
-                ('entry_hash', models.CharField(max_length=64)),
-                ('at_ms', models.BigIntegerField()),
-                ('hub', models.CharField(max_length=64)),
-                ('public_key', models.CharField(max_length=64)),
-                ('signature', models.CharField(max_length=128)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("seq", models.BigIntegerField()),
+                ("entry_hash", models.CharField(max_length=64)),
+                ("at_ms", models.BigIntegerField()),
+                ("hub", models.CharField(max_length=64)),
+                ("public_key", models.CharField(max_length=64)),
+                ("signature", models.CharField(max_length=128)),
             ],
             options={
-                'ordering': ['seq', 'id'],
+                "ordering": ["seq", "id"],
             },
         ),
         migrations.CreateModel(
-            name='Entry',
+            name="Entry",
             fields=[
-                ('seq', models.BigIntegerField(primary_key=True, serialize=False)),
-                ('at_ms', models.BigIntegerField()),
-                ('kind', models.CharField(max_length=40)),
-                ('cause', models.TextField()),
-                ('root', models.CharField(max_length=64)),
-                ('count', models.IntegerField()),
-                ('previous', models.CharField(max_length=64)),
-                ('hash', models.CharField(max_length=64, unique=True)),
+                ("seq", models.BigIntegerField(primary_key=True, serialize=False)),
+                ("at_ms", models.BigIntegerField()),
+                ("kind", models.CharField(max_length=40)),
+                ("cause", models.TextField()),
+                ("root", models.CharField(max_length=64)),
+                ("count", models.IntegerField()),
+                ("previous", models.CharField(max_length=64)),
+                ("hash", models.CharField(max_length=64, unique=True)),
             ],
             options={
-                'ordering': ['seq'],
+                "ordering": ["seq"],
             },
         ),
         migrations.CreateModel(
-            name='AccountBalance',
+            name="AccountBalance",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('account', models.CharField(max_length=160)),
-                ('unit', models.CharField(max_length=80)),
-                ('value', models.BigIntegerField()),
-                ('n', models.BigIntegerField()),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("account", models.CharField(max_length=160)),
+                ("unit", models.CharField(max_length=80)),
+                ("value", models.BigIntegerField()),
+                ("n", models.BigIntegerField()),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('account', 'unit'), name='ledger_balance_key')],
+                "constraints": [models.UniqueConstraint(fields=("account", "unit"), name="ledger_balance_key")],
             },
         ),
         migrations.CreateModel(
-            name='Budget',
+            name="Budget",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('allocation', models.CharField(max_length=64)),
-                ('pool', models.CharField(max_length=64)),
-                ('unit', models.CharField(max_length=80)),
-                ('exhaustion', models.CharField(max_length=10)),
-                ('margin_permille', models.IntegerField(default=0)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("allocation", models.CharField(max_length=64)),
+                ("pool", models.CharField(max_length=64)),
+                ("unit", models.CharField(max_length=80)),
+                ("exhaustion", models.CharField(max_length=10)),
+                ("margin_permille", models.IntegerField(default=0)),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('allocation', 'unit'), name='ledger_budget_key')],
+                "constraints": [models.UniqueConstraint(fields=("allocation", "unit"), name="ledger_budget_key")],
             },
         ),
         migrations.CreateModel(
-            name='Hold',
+            name="Hold",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('allocation', models.CharField(db_index=True, max_length=64)),
-                ('pool', models.CharField(max_length=64)),
-                ('amounts', models.JSONField()),
-                ('frozen', models.JSONField()),
-                ('opened', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='ledger.entry')),
-                ('settled', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='ledger.entry')),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("allocation", models.CharField(db_index=True, max_length=64)),
+                ("pool", models.CharField(max_length=64)),
+                ("amounts", models.JSONField()),
+                ("frozen", models.JSONField()),
+                (
+                    "opened",
+                    models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="ledger.entry"),
+                ),
+                (
+                    "settled",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="ledger.entry"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Rate',
+            name="Rate",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=80)),
-                ('version', models.IntegerField()),
-                ('unit', models.CharField(max_length=80)),
-                ('currency', models.CharField(max_length=8)),
-                ('numerator', models.BigIntegerField()),
-                ('denominator', models.BigIntegerField(default=1)),
-                ('from_ms', models.BigIntegerField()),
-                ('to_ms', models.BigIntegerField(null=True)),
-                ('source', models.TextField(blank=True)),
-                ('assumed', models.BooleanField(default=False)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=80)),
+                ("version", models.IntegerField()),
+                ("unit", models.CharField(max_length=80)),
+                ("currency", models.CharField(max_length=8)),
+                ("numerator", models.BigIntegerField()),
+                ("denominator", models.BigIntegerField(default=1)),
+                ("from_ms", models.BigIntegerField()),
+                ("to_ms", models.BigIntegerField(null=True)),
+                ("source", models.TextField(blank=True)),
+                ("assumed", models.BooleanField(default=False)),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('name', 'version'), name='ledger_rate_version')],
+                "constraints": [models.UniqueConstraint(fields=("name", "version"), name="ledger_rate_version")],
             },
         ),
         migrations.CreateModel(
-            name='Posting',
+            name="Posting",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('position', models.IntegerField()),
-                ('account', models.CharField(max_length=160)),
-                ('unit', models.CharField(max_length=80)),
-                ('amount', models.BigIntegerField()),
-                ('n', models.BigIntegerField()),
-                ('balance', models.BigIntegerField()),
-                ('what', models.CharField(max_length=40)),
-                ('ref', models.CharField(db_index=True, max_length=80)),
-                ('detail', models.TextField(default='{}')),
-                ('entry', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='postings', to='ledger.entry')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("position", models.IntegerField()),
+                ("account", models.CharField(max_length=160)),
+                ("unit", models.CharField(max_length=80)),
+                ("amount", models.BigIntegerField()),
+                ("n", models.BigIntegerField()),
+                ("balance", models.BigIntegerField()),
+                ("what", models.CharField(max_length=40)),
+                ("ref", models.CharField(db_index=True, max_length=80)),
+                ("detail", models.TextField(default="{}")),
+                (
+                    "entry",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="postings", to="ledger.entry"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['entry_id', 'position'],
-                'constraints': [models.UniqueConstraint(fields=('entry', 'position'), name='ledger_posting_place'), models.UniqueConstraint(fields=('account', 'unit', 'n'), name='ledger_posting_number')],
+                "ordering": ["entry_id", "position"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("entry", "position"), name="ledger_posting_place"),
+                    models.UniqueConstraint(fields=("account", "unit", "n"), name="ledger_posting_number"),
+                ],
             },
         ),
     ]
