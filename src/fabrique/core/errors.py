@@ -76,6 +76,8 @@ ERRORS: Final[Mapping[str, Sort]] = {
     "meter.unavailable": Sort.UNAVAILABLE,
     "grid.gap": Sort.UNAVAILABLE,
     "grid.broken": Sort.INPUT,
+    "carbon.zone": Sort.INPUT,
+    "carbon.mixed": Sort.INPUT,
     # everything else that a face meets
     "request.broken": Sort.INPUT,
     "request.too-large": Sort.INPUT,
