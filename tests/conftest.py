@@ -1,0 +1,186 @@
+"""What every test stands on: a home of its own, one of two databases, and skips that say why.
+
+`FABRIQUE_HOME` is set here, before Django reads its settings: one fresh folder a process, so that workers
+never share one. `FABRIQUE_DATABASE_URL` chooses the database: unset, a SQLite file; `make test` runs every
+test marked `database` a second time with the address of a private PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from fabrique.language.say import Speaker
+
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
+HOME = Path(tempfile.mkdtemp(prefix=f"fabrique-test-{WORKER}-"))
+os.environ["FABRIQUE_HOME"] = str(HOME)
+os.environ["DJANGO_SETTINGS_MODULE"] = "fabrique.portal.settings"
+
+IN_CI = os.environ.get("CI", "").lower() == "true"
+DATABASE_URL = os.environ.get("FABRIQUE_DATABASE_URL", "")
+TRACES = Path(os.environ.get("FABRIQUE_TRACES", str(Path(__file__).parents[2] / "shared" / "data")))
+TOUCH_TABLES = {"db", "transactional_db", "live_server", "client", "admin_client", "fresh_environment", "home"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="run the long tests, and only those")
+    parser.addoption("--outcomes", metavar="FILE", help="append each test's outcome to FILE, a line of JSON each")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    from django.conf import settings
+
+    assert settings.HOME == HOME, "Django's settings were read before the tests' home was known"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses among the marks
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what touches tables or drives a browser; keep the long tests for `--soak`."""
+    for item in items:
+        names = set(getattr(item, "fixturenames", ()))
+        if item.get_closest_marker("django_db") or names & TOUCH_TABLES:
+            item.add_marker(pytest.mark.database)
+        if "browser" in names:
+            item.add_marker(pytest.mark.browser)
+    soak = bool(config.getoption("--soak"))
+    kept = [item for item in items if (item.get_closest_marker("soak") is not None) == soak]
+    if len(kept) != len(items):
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        items[:] = kept
+
+
+# --- what was skipped, and why ----------------------------------------------------------------------------
+
+
+def _why(report: pytest.TestReport | pytest.CollectReport) -> str:
+    place = report.longrepr
+    text = str(place[2]) if isinstance(place, tuple) else str(place)
+    return text.removeprefix("Skipped: ")
+
+
+class Outcomes:
+    """Collects outcomes in the process that reports; prints the skips by reason and keeps a file of them."""
+
+    def __init__(self, path: str | None) -> None:
+        self.path = path
+        self.skipped: dict[str, list[str]] = {}
+        self.lines: list[str] = []
+
+    def note(self, outcome: str, test: str, why: str = "") -> None:
+        if outcome == "skipped":
+            self.skipped.setdefault(why, []).append(test)
+        self.lines.append(json.dumps({"outcome": outcome, "test": test, "why": why}))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped:
+            self.note("xfailed" if hasattr(report, "wasxfail") else "skipped", report.nodeid, _why(report))
+        elif report.failed:
+            self.note("failed", report.nodeid)
+        elif report.when == "call":
+            self.note("passed", report.nodeid)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.skipped:
+            self.note("skipped", report.nodeid, _why(report))
+        elif report.failed:
+            self.note("failed", report.nodeid)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self.skipped and not self.path:
+            terminalreporter.section("skipped, because …")
+            for why, tests in sorted(self.skipped.items()):
+                terminalreporter.line(f"{why}  ({len(tests)})")
+                for test in tests:
+                    terminalreporter.line(f"    {test}")
+
+    def pytest_sessionfinish(self) -> None:
+        if self.path:
+            with Path(self.path).open("a", encoding="utf-8") as file:
+                file.writelines(line + "\n" for line in self.lines)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if not hasattr(session.config, "workerinput"):  # workers report to the main process
+        session.config.pluginmanager.register(Outcomes(session.config.getoption("--outcomes")), "outcomes")
+
+
+# --- parts a machine may lack -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def missing() -> Callable[[str], None]:
+    """`missing("Chromium is not installed")`: skips the test, or fails it with CI=true.
+
+    For the parts that `make test` can install. What depends on the hardware or the kernel skips plainly.
+    """
+
+    def say(why: str) -> None:
+        if IN_CI:
+            pytest.fail(f"{why} (CI=true wants every part)", pytrace=False)
+        pytest.skip(why)
+
+    return say
+
+
+@pytest.fixture(scope="session")
+def traces() -> Path:
+    """The folder of public traces (FABRIQUE_TRACES); they may be absent anywhere, so a test skips, never fails."""
+    if not TRACES.is_dir():
+        pytest.skip("the public traces are not here (FABRIQUE_TRACES names their folder)")
+    return TRACES
+
+
+# --- databases --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> None:
+    """On SQLite, a file as in production: locks, WAL and threads behave otherwise in memory."""
+    from django.db import connection
+
+    if connection.vendor == "sqlite":
+        connection.settings_dict["TEST"]["NAME"] = str(HOME / "test.sqlite3")
+
+
+@pytest.fixture
+def fresh_environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment of a hub of its own, for processes a test starts: an empty home and an empty database."""
+    environment = {**os.environ, "FABRIQUE_HOME": str(tmp_path / "home")}
+    environment.pop("DJANGO_SETTINGS_MODULE")
+    if not DATABASE_URL:
+        yield environment
+        return
+    import psycopg
+    from psycopg.sql import SQL, Identifier
+
+    name = f"fresh_{uuid.uuid4().hex}"
+    with psycopg.connect(DATABASE_URL, autocommit=True) as server:
+        server.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        yield {**environment, "FABRIQUE_DATABASE_URL": DATABASE_URL.rpartition("/")[0] + "/" + name}
+        server.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
+@pytest.fixture
+def speaker() -> Callable[..., Speaker]:
+    """`speaker("fr-ca", "America/Toronto")`; English in UTC without arguments."""
+    from fabrique.language.say import Speaker
+
+    def make(language: str = "en", timezone: str = "UTC") -> Speaker:
+        return Speaker(language, timezone)
+
+    return make
