@@ -61,7 +61,7 @@ class Document:
                 return self.places[path[:end]][0]
         return 1
 
-    def complaint(self, path: FieldPath, code: str, **params: str | int) -> Complaint:
+    def complaint(self, path: FieldPath, code: str, /, **params: str | int) -> Complaint:
         return Complaint(self.file, self.line(path), dotted(path), code, params)
 
 
@@ -257,6 +257,10 @@ class _Builder:
 
     def _scalar(self, event: Any, path: FieldPath) -> str | int | float | bool | None:
         text = str(event.value)
+        hidden = _CONTROL.search(text)
+        if hidden:  # written with an escape, as "\\u001b"
+            params = {"character": f"U+{ord(hidden[0]):04X}"}
+            self.complain(self.last_line, "file.control-character", path, params)
         if not event.implicit[0]:
             return text
         if text in _WORDS:
