@@ -92,6 +92,43 @@ COMPLAINTS: Final[Mapping[str, tuple[str, str]]] = {
         "«\u00a0{path}\u00a0» est publié\u00a0: ne rien supposer",
     ),
     "assumption.twice": ("“{path}” is assumed twice", "«\u00a0{path}\u00a0» est supposé deux fois"),
+    # a job's script
+    "script.no-shebang": (
+        "the first line must name an interpreter, as #!/bin/bash",
+        "la première ligne doit nommer un interpréteur, comme #!/bin/bash",
+    ),
+    "script.crlf": (
+        "lines end with CR LF, as Windows writes them; save the file with LF line ends",
+        "les lignes finissent par CR LF, à la façon de Windows\u00a0; enregistrez le fichier avec des fins de ligne LF",
+    ),
+    "script.nul": ("a NUL byte is not allowed", "un octet NUL n’est pas permis"),
+    "script.syntax": ("write “#fabrique key: value”", "écrivez «\u00a0#fabrique clé: valeur\u00a0»"),
+    "script.late-header": (
+        "this line comes after the first command, where it would be ignored; move it up",
+        "cette ligne vient après la première commande, où elle serait ignorée\u00a0; remontez-la",
+    ),
+    "script.no-zone": (
+        "this instant names no time zone; write 2026-11-21T18:00+01:00, or end it with Z",
+        "cet instant ne dit pas son fuseau\u00a0; écrivez 2026-11-21T18:00+01:00, ou finissez par Z",
+    ),
+    "script.not-exact": ("can't be counted in whole {unit}", "ne se compte pas en {unit} entiers"),
+    "script.fraction": (
+        "a fraction is a part of one accelerator: below 1, else a whole number",
+        "une fraction est une partie d’un accélérateur\u00a0: moins de 1, sinon un nombre entier",
+    ),
+    "script.not-divisible": (
+        "does not divide evenly over {nodes} nodes",
+        "ne se partage pas également entre {nodes} nœuds",
+    ),
+    "script.not-after": ("too early for “{other}”", "trop tôt pour «\u00a0{other}\u00a0»"),
+    "script.needs": ("goes only with “{other}”", "ne va qu’avec «\u00a0{other}\u00a0»"),
+    "script.repeated": ("“{value}” is given twice", "«\u00a0{value}\u00a0» est donné deux fois"),
+    "value.control-characters": (
+        "holds characters that don’t print",
+        "contient des caractères qui ne s’impriment pas",
+    ),
+    # a deployment
+    "toml.syntax": ("not valid TOML: {problem}", "TOML incorrect\u00a0: {problem}"),
 }
 
 # what a value should have been, where a complaint says "expected": word -> (English, French)

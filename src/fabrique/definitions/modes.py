@@ -35,9 +35,10 @@ def load(path: Path | str) -> tuple[Mode | None, list[Complaint]]:
     document, complaints = read(path)
     if document is None:
         return None, complaints
-    shape, misshapen = validate(_MODE, document)
+    read_in = validate(_MODE, document)
+    shape = read_in[0]
     if shape is None:
-        return None, misshapen
+        return None, read_in[1]
     complaints = by_place(mode_rules.complaints(document, shape))
     return (None, complaints) if complaints else (_mode(shape), [])
 
