@@ -1,0 +1,272 @@
+"""The deployment: which hub this is and which engine serves which partition. `HOME/fabrique.toml`.
+
+`read` answers a deployment or complaints at file:line; `write` gives the text that `read` reads back exactly. Nothing
+secret stands in it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+
+from fabrique.core.errors import FabriqueError
+from fabrique.core.units import unit
+from fabrique.definitions.complaints import Complaint, by_place
+from fabrique.definitions.validation import validate
+from fabrique.definitions.yaml import Document, FieldPath, Place, decode, read_bytes
+
+FILE_NAME: Final = "fabrique.toml"
+MOST_BYTES: Final = 262_144
+VERSION: Final = 1
+PPM: Final = 1_000_000
+
+Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+_UNPRINTED: Final = r"\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff"  # what no text of the file may hold
+Name = Annotated[str, Field(pattern=rf"^[^{_UNPRINTED}]{{1,200}}$")]
+Watts = Annotated[int, Field(ge=0, le=10**9)]
+Folders = Annotated[str, Field(pattern=rf"^/[^{_UNPRINTED}:]*(:/[^{_UNPRINTED}:]*)*$", max_length=4_000)]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class HubOf(Part):
+    """The hub, by id; `path` where its definition is a file of the visitor's, `sha256` of the definition as read."""
+
+    id: Id
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    path: Name | None = None
+
+
+class Portal(Part):
+    address: Name = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65_535)
+
+
+class EngineOf(Part):
+    name: Id
+    kind: Literal["local"]
+    partitions: tuple[Id, ...] = Field(min_length=1, max_length=1_000)
+
+
+class Gpu(Part):
+    uuid: Name
+    kind: Id
+    vendor: Literal["nvidia", "amd", "intel"]
+    memory_mb: int = Field(ge=1, le=10**9)
+
+
+class Local(Part):
+    """This machine as a partition. `cap_w` bounds what its jobs may draw; it was measured or is assumed."""
+
+    partition: Id = "this-machine"
+    zone: Name
+    cores: int = Field(ge=1, le=100_000)
+    core_kind: Id = "local-core"
+    memory_mb: int = Field(ge=1, le=10**9)
+    cap_w: Watts = Field(ge=1)
+    cap_basis: Literal["measured", "assumed"]
+    job_path: Folders
+    isolation: Literal["own-user", "bubblewrap", "landlock", "none"]
+    gpus: tuple[Gpu, ...] = Field(default=(), max_length=1_024)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """Kinds this machine serves -> their device: core or accelerator."""
+        return {self.core_kind: "core", **{gpu.kind: "accelerator" for gpu in self.gpus}}
+
+
+class Power(Part):
+    """The modelled meter: watts per core, idle and at most, and its error."""
+
+    idle_w: Watts
+    max_w: Watts
+    error_permille: int = Field(ge=0, le=10_000)
+
+
+class Money(Part):
+    """Prices in micro-units of `currency` for one hour of a unit of time, or one kWh of `mJ`."""
+
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    prices: dict[str, Annotated[int, Field(ge=0, le=10**15)]] = {}
+
+
+class Deployment(Part):
+    """`pools`: the shares in use, in parts per million."""
+
+    version: Literal[1] = VERSION
+    created: AwareDatetime
+    hub: HubOf
+    local: Local
+    energy: Power
+    money: Money
+    portal: Portal = Portal()
+    pools: dict[Id, Annotated[int, Field(ge=0, le=PPM)]] = {}
+    engines: tuple[EngineOf, ...] = Field(min_length=1, max_length=100)
+
+    @property
+    def created_ms(self) -> int:
+        return round(self.created.timestamp() * 1_000)
+
+
+_ADAPTER: Final = TypeAdapter(Deployment)
+
+
+def read(path: Path) -> tuple[Deployment | None, list[Complaint]]:
+    """The deployment in the file at `path`, or everything that is wrong with it. Never raises."""
+    raw, code, params = read_bytes(path, MOST_BYTES)
+    if raw is None:
+        return None, [Complaint(str(path), 0, "", code, params)]
+    return parse(raw, str(path))
+
+
+def parse(raw: bytes, file: str) -> tuple[Deployment | None, list[Complaint]]:
+    """The deployment in `raw`, cited as `file`. Never raises, whatever the bytes."""
+    text, complaints = decode(raw, file)
+    if text is None:
+        return None, complaints
+    try:
+        data = _plain(tomllib.loads(text))
+    except (ValueError, RecursionError) as error:  # a number of a thousand digits, brackets by the thousand
+        return None, [_syntax(file, error)]
+    document = Document(file, data, dict(_places(text)))
+    checked = validate(_ADAPTER, document)
+    if checked[0] is None:
+        return None, checked[1]
+    complaints = by_place(_rules(document, checked[0]))
+    return (None, complaints) if complaints else (checked[0], [])
+
+
+def write(deployment: Deployment) -> str:
+    """The file's text, for people to read and change."""
+    lines = [
+        "# What this deployment of Fabrique is: its hub, its engines, this machine. Nothing secret stands here.",
+        *_table("", {"version": deployment.version, "created": deployment.created}),
+        *_table("hub", deployment.hub.model_dump()),
+        *_table("portal", deployment.portal.model_dump()),
+        *_table("local", deployment.local.model_dump(exclude={"gpus"})),
+    ]
+    for gpu in deployment.local.gpus:
+        lines += _table("[local.gpus]", gpu.model_dump())
+    lines += [
+        "",
+        "# Watts per core, and the error of the model.",
+        *_table("energy", deployment.energy.model_dump())[1:],
+    ]
+    lines += _table("money", {"currency": deployment.money.currency})
+    lines += ["", "# Micro-units of the currency for an hour, or for a kWh of mJ."]
+    lines += _table("money.prices", deployment.money.prices)[1:]
+    lines += ["", "# Parts per million.", *_table("pools", deployment.pools)[1:]]
+    for engine in deployment.engines:
+        lines += _table("[engines]", engine.model_dump())
+    return "\n".join(lines) + "\n"
+
+
+def _table(name: str, values: Mapping[str, object]) -> list[str]:
+    head = ["", f"[{name}]"] if name else [""]
+    return head + [f"{_key(key)} = {_value(value)}" for key, value in values.items() if value is not None]
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _quoted(key)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_value(part) for part in value) + "]"
+    return _quoted(value) if isinstance(value, str) else str(value)
+
+
+def _quoted(text: str) -> str:
+    """A basic string: JSON's escapes are TOML's, but for DEL, which TOML wants escaped too."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+# --- what the shape can't say -----------------------------------------------------------------------------------------
+
+
+def _rules(document: Document, deployment: Deployment) -> Iterable[Complaint]:
+    yield from _partitions(document, deployment)
+    uuids = [gpu.uuid for gpu in deployment.local.gpus]
+    for i, uuid in enumerate(uuids):
+        if uuid in uuids[:i]:
+            yield document.complaint(("local", "gpus", i, "uuid"), "hub.duplicate-id", id=uuid)
+    if sum(deployment.pools.values()) > PPM:
+        total = sum(deployment.pools.values())
+        yield document.complaint(("pools",), "hub.shares-above-whole", total_ppm=total)
+    if deployment.energy.max_w < deployment.energy.idle_w:
+        yield document.complaint(("energy", "max_w"), "value.bound", bound=f"≥ {deployment.energy.idle_w}")
+    for name in deployment.money.prices:
+        try:
+            unit(name)
+        except FabriqueError:
+            yield document.complaint(("money", "prices", name), "hub.unknown-reference", kind="unit", id=name)
+
+
+def _partitions(document: Document, deployment: Deployment) -> Iterable[Complaint]:
+    """Every partition is served by one engine, and this machine by one."""
+    seen: set[str] = set()
+    names: set[str] = set()
+    for i, engine in enumerate(deployment.engines):
+        if engine.name in names:
+            yield document.complaint(("engines", i, "name"), "hub.duplicate-id", id=engine.name)
+        names.add(engine.name)
+        for partition in engine.partitions:
+            if partition in seen:
+                yield document.complaint(("engines", i, "partitions"), "hub.duplicate-id", id=partition)
+            elif partition != deployment.local.partition:
+                yield document.complaint(
+                    ("engines", i, "partitions"), "hub.unknown-reference", kind="partition", id=partition
+                )
+            seen.add(partition)
+    if deployment.local.partition not in seen:
+        yield document.complaint(("engines",), "value.missing", key=deployment.local.partition)
+
+
+# --- places, which tomllib does not give ------------------------------------------------------------------------------
+
+_AT_LINE = re.compile(r"line (\d+)")
+_HEAD = re.compile(r"\s*(\[\[?)\s*([A-Za-z0-9_.-]+)\s*\]\]?\s*(?:#.*)?")
+_PAIR = re.compile(r"\s*(?:([A-Za-z0-9_-]+)|\"([^\"\\]*)\")\s*=.*")
+
+
+def _syntax(file: str, error: Exception) -> Complaint:
+    at = _AT_LINE.search(str(error))
+    problem = str(error) if isinstance(error, tomllib.TOMLDecodeError) else type(error).__name__
+    return Complaint(file, int(at[1]) if at else 0, "", "toml.syntax", {"problem": problem})
+
+
+def _places(text: str) -> Iterator[tuple[FieldPath, Place]]:
+    """Where each table and each key of our own way of writing stands; good enough to cite, not a parser."""
+    table: FieldPath = ()
+    counts: dict[str, int] = {}
+    yield (), (1, 1)
+    for number, line in enumerate(text.split("\n"), start=1):
+        if head := _HEAD.fullmatch(line):
+            table = tuple(head[2].split("."))
+            yield table, (number, 1)
+            if head[1] == "[[":
+                counts[head[2]] = counts.get(head[2], -1) + 1
+                table = (*table, counts[head[2]])
+                yield table, (number, 1)
+        elif pair := _PAIR.fullmatch(line):
+            yield (*table, pair[1] or pair[2]), (number, 1)
+
+
+def _plain(value: Any) -> Any:
+    """TOML's dates as text, which is how validation reads them."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return value if isinstance(value, (str, int, float, bool)) else value.isoformat()
