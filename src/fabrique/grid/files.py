@@ -38,6 +38,7 @@ from fabrique.grid.series import Quantity, Series, Step, hour_missing_by_clock_c
 _MOST_BYTES: Final = 32 << 20
 _MOST_ROWS: Final = 400_000  # eleven years of quarters of an hour
 _MOST_COMPLAINTS: Final = 50
+_YEARS: Final = range(1990, 2200)
 _MOST_STEP_S: Final = 366 * 86_400
 _NUMBER: Final = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,12})?")
 _PRICE: Final = re.compile(r"([A-Z]{3})/MWh")
@@ -244,10 +245,12 @@ def _time(start: str, place: str, reader: _Reader) -> int | None:
         if found.utcoffset() is None:
             reader.complain(place, "start", "local-time", start)
             return None
-        return round(found.timestamp() * 1000)
-    except (ValueError, OverflowError):
-        reader.complain(place, "start", "not-a-time", start)
-        return None
+        if found.year in _YEARS:
+            return round(found.timestamp() * 1000)
+    except ValueError:
+        pass  # said below, as for a year out of reach
+    reader.complain(place, "start", "not-a-time", start)
+    return None
 
 
 def _base_unit(keys: Mapping[str, str]) -> str:
