@@ -117,6 +117,7 @@ def test_processor_time_beyond_the_cores_is_cut_off() -> None:
 
 def test_throughput_is_linear_between_levels_and_unknown_below_them() -> None:
     assert throughput_permille(1000, V100) == 1000
+    assert throughput_permille(1200, V100) == 1000
     assert throughput_permille(680, V100) == 941
     assert throughput_permille(590, V100) == 897
     assert throughput_permille(886, V100) == 979

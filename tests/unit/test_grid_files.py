@@ -128,12 +128,24 @@ def test_hostile_files_get_one_clear_answer(told, tmp_path: Path) -> None:  # ty
     assert told('{\n"zone": "LU",\n"zone"') == ["3 file broken-json"]
     assert "zone duplicate-key" in told('{"zone": "LU", "zone": "LU", "values": []}')
     assert "zone not-allowed" in told('{"zone": {"a": 1}, "values": []}')
+    assert told('{"values": [[null, 2], ["x"], 3, ["x", true]]}')[:4] == [
+        f"values[{n}] row not-a-row" for n in range(4)
+    ]
+    assert "values missing-key" in told('{"values": {}}')
+    assert told(HEADER.replace("own file", "own\x1bfile")) == ["source not-allowed"]
     assert told(b"x" * ((32 << 20) + 1)) == ["file too-large"]
     assert len(told(HEADER + "noise\n" * 1_000)) == 50
     for missing in (tmp_path / "no-such-file", tmp_path, tmp_path / "nul\0"):
         assert [c.code for c in read(missing)[1]] == ["unreadable"]
     os.mkfifo(tmp_path / "pipe")
     assert [c.code for c in read(tmp_path / "pipe")[1]] == ["unreadable"]
+
+
+def test_more_rows_than_a_decade_are_too_many(told, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr("fabrique.grid.files._MOST_ROWS", 1)
+    rows = "2026-01-01T00:00:00Z,1\n2026-01-01T01:00:00Z,1\n"
+    assert told(HEADER + rows) == ["13 row too-many"]
+    assert "values too-many" in told('{"values": [["2026-01-01T00:00:00Z", 1], ["2026-01-01T01:00:00Z", 1]]}')
 
 
 def test_what_is_cited_cannot_reach_the_terminal(tmp_path: Path) -> None:

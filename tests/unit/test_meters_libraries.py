@@ -112,10 +112,12 @@ def test_the_power_limits_bound_what_is_possible() -> None:
 
 def test_closing_lets_go_and_the_next_call_starts_again() -> None:
     calls: list[str] = []
-    library = nvml(
-        nvmlInit=lambda: calls.append("init"),
-        nvmlShutdown=lambda: (calls.append("shutdown"), refuse(pynvml.NVMLError, pynvml.NVML_ERROR_UNINITIALIZED)()),
-    )
+
+    def shutdown() -> None:
+        calls.append("shutdown")
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_UNINITIALIZED)
+
+    library = nvml(nvmlInit=lambda: calls.append("init"), nvmlShutdown=shutdown)
     meter = NvmlMeter(library)
     meter.close()
     assert meter.available().ok

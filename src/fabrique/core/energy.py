@@ -212,8 +212,6 @@ def throughput_permille(limit_permille: int, levels: Sequence[PowerLevel]) -> in
     points = sorted({1000: 1000, **{p.limit_permille: p.throughput_permille for p in levels}}.items())
     if not levels or limit_permille < points[0][0]:
         return None
-    if limit_permille >= 1000:
-        return 1000
     for (x0, y0), (x1, y1) in pairwise(points):
         if limit_permille <= x1:
             return y0 + divide((y1 - y0) * (limit_permille - x0), x1 - x0)
