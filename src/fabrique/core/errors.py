@@ -60,6 +60,7 @@ ERRORS: Final[Mapping[str, Sort]] = {
     "ledger.hold-settled": Sort.CONFLICT,
     "ledger.broken": Sort.UNAVAILABLE,
     "ledger.rate-missing": Sort.MISSING,
+    "ledger.checkpoint-broken": Sort.INPUT,
     # jobs
     "job.missing": Sort.MISSING,
     "job.refused": Sort.CONFLICT,
