@@ -174,3 +174,5 @@ def test_a_published_forecast_counts_from_when_it_was_made_and_is_no_actual() ->
     assert provider.forecast(DAY - HOUR_MS, HOUR_MS).method == "last-value"
     assert provider.forecast(DAY, 2 * DAY).method == "daily-persistence", "it does not reach so far"
     assert provider.actual(Window(DAY, 2 * DAY)).at(DAY) == 7
+    later = Forecast(2 * DAY, "vendor", intensity(*[500] * 72))
+    assert FileProvider(intensity(*[7] * 48), published=[later]).forecast(DAY, HOUR_MS).series.at(DAY) == 7
