@@ -62,8 +62,8 @@ def reasons() -> str:
     ]
     introduction = (
         "Every wait, refusal, placement, end, refund, answer of eligibility and record of a right carries one of "
-        "these. The code and its parameters are stored; the sentence is made for the reader. A second sentence in a cell is "
-        "said when a parameter is unknown."
+        "these. The code and its parameters are stored; the sentence is made for the reader. A second sentence in "
+        "a cell is said when a parameter is unknown."
     )
     return page("Reasons", introduction, table(("code", "parameters", "English", "français"), rows))
 
@@ -125,7 +125,7 @@ def commands() -> str:
 
 def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
     """Every command that does something, with the words that call it."""
-    subcommands: dict[str, click.Command] = getattr(command, "commands", {})
+    subcommands: dict[str, Any] = getattr(command, "commands", {})
     if not subcommands or getattr(command, "invoke_without_command", False):
         yield name, command
     for word, subcommand in subcommands.items():
