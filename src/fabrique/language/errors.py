@@ -1,0 +1,108 @@
+"""Every error in one sentence: what is wrong and, where it helps, what to do. Codes are those of `core.errors`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from fabrique.language.marks import msg
+from fabrique.language.parameters import Params, filled
+
+if TYPE_CHECKING:
+    from fabrique.language.say import Speaker
+
+SENTENCES: Final[dict[str, str]] = {
+    # units
+    "units.mixed": msg("{left} and {right} do not add up: they are two units."),
+    "units.unknown": msg("“{unit}” is not a unit this hub counts in."),
+    "units.not-a-number": msg("“{text}” is not a number."),
+    "units.not-exact": msg("“{text}” is finer than the unit {unit} can count."),
+    # definitions and files
+    "definition.broken": msg("This definition can't be used: {complaints}"),
+    "definition.broken?complaints": msg("This definition can't be used."),
+    "definition.missing": msg("There is no definition “{id}”."),
+    "definition.missing?id": msg("There is no such definition."),
+    "deployment.broken": msg("The deployment file can't be used: {complaints}"),
+    "deployment.broken?complaints": msg("The deployment file can't be used."),
+    "script.broken": msg("The script can't be taken: {complaints}"),
+    "script.broken?complaints": msg("The script can't be taken."),
+    # the home of a hub
+    "home.missing": msg("There is no hub here yet: make one with `fabrique init`."),
+    "home.exists": msg("There is a hub here already: nothing was changed."),
+    "home.broken": msg("The hub's folder can't be used: {file} ({why})."),
+    "home.broken?file": msg("The hub's folder can't be used."),
+    "home.observe-only": msg("The hub only observes since it was restored: an operator must let it act again."),
+    "port.busy": msg("Port {port} is in use: choose another one."),
+    "backup.broken": msg("This is not a whole backup of a hub ({why}); nothing was changed."),
+    "backup.broken?why": msg("This is not a whole backup of a hub; nothing was changed."),
+    # people and rights
+    "right.denied": msg("You may not do this."),
+    "sign-in.link-used": msg("This sign-in link was used or is too old: ask for a new one."),
+    "sign-in.needed": msg("Sign in first."),
+    "person.missing": msg("There is no such person on this hub."),
+    "organisation.missing": msg("There is no such organisation on this hub."),
+    # access
+    "mode.missing": msg("There is no access mode “{mode}”."),
+    "mode.missing?mode": msg("There is no such access mode."),
+    "application.missing": msg("There is no such application."),
+    "application.field": msg("Something in the application is wrong: {field}."),
+    "application.field?field": msg("Something in the application is wrong."),
+    "application.state": msg("This can't be done with an application that is {state}."),
+    "application.state?state": msg("This can't be done with this application any more."),
+    "project.missing": msg("There is no such project."),
+    "allocation.missing": msg("There is no such allocation."),
+    "award.no-capacity": msg("The pool {pool} has {available} left; {asked} were asked."),
+    "award.kind-not-connected": msg("{kind} is not connected to this hub: nothing can be awarded in it."),
+    # ledger
+    "ledger.unbalanced": msg("The entry is not balanced in {unit}; nothing was written."),
+    "ledger.overdraft": msg("{asked} needed, {available} available; nothing was written."),
+    "ledger.hold-missing": msg("There is no such hold."),
+    "ledger.hold-settled": msg("This hold is settled already; nothing was written."),
+    "ledger.broken": msg("The ledger can't be written: {why}."),
+    "ledger.checkpoint-broken": msg("This is not a checkpoint of a ledger: its field “{field}” can't be read."),
+    "ledger.rate-missing": msg("No rate is in force for {unit}."),
+    # jobs
+    "job.missing": msg("There is no such job."),
+    "job.refused": msg("The job is refused: it could never start as it stands."),
+    "job.field": msg("The field “{field}” is wrong: {why}."),
+    "job.field?why": msg("The field “{field}” is wrong."),
+    "job.state": msg("This can't be done with a job that is {state}."),
+    "job.state?state": msg("This can't be done with this job any more."),
+    "log.missing": msg("This job has no log yet."),
+    # engines and the loop
+    "engine.unavailable": msg("The engine does not answer ({why})."),
+    "engine.unavailable?why": msg("The engine does not answer."),
+    "engine.refused": msg("The engine refused ({why})."),
+    "engine.refused?why": msg("The engine refused."),
+    "engine.garbage": msg("The engine answered something nobody can read."),
+    "isolation.single-user": msg("This hub runs as a single trusted user and takes no jobs of other people."),
+    "lease.lost": msg("Another control loop has taken over; this one stops."),
+    # meters and grid
+    "meter.unavailable": msg("The meter {meter} does not answer."),
+    "meter.unavailable?meter": msg("A meter does not answer."),
+    "grid.gap": msg("Nothing is known of the grid zone {zone} at {at_ms}."),
+    "grid.gap?at_ms": msg("Nothing is known of the grid zone {zone} at that time."),
+    "grid.broken": msg("The series of the grid zone {zone} can't be used: {why}."),
+    "carbon.zone": msg("A factor of {factor} does not hold in {zone}."),
+    "carbon.mixed": msg("Factors of two sorts do not add up: {left} and {right}."),
+    # everything else that a face meets
+    "request.broken": msg("This request can't be read ({why})."),
+    "request.broken?why": msg("This request can't be read."),
+    "request.too-large": msg("This is too large: {most} at most."),
+    "request.too-large?most": msg("This is too large."),
+    "dataset.missing": msg("There is no such dataset."),
+}
+_AMOUNTS: Final = {"asked": "amount", "available": "amount"}
+_SPECIAL: Final[dict[str, dict[str, str]]] = {
+    "units.unknown": {"unit": "text"},
+    "units.mixed": {"left": "unit", "right": "unit"},
+    "award.no-capacity": _AMOUNTS,
+    "ledger.overdraft": _AMOUNTS,
+    "job.state": {"state": "word:job"},
+    "application.state": {"state": "word:application"},
+    "request.too-large": {"most": "bytes"},
+    "port.busy": {"port": "text"},
+}
+
+
+def sentence(speaker: Speaker, code: str, params: Params) -> str:
+    return filled(speaker, SENTENCES, code, params, _SPECIAL.get(code, {}))
