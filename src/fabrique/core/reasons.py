@@ -31,16 +31,12 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     # a job is refused: it could never start as it stands
     "refuse.no-partition": ("kind",),
     "refuse.too-large": ("partition", "resource", "asked", "most"),
-    "refuse.walltime": ("asked_ms", "most_ms"),
     "refuse.budget": ("unit", "asked", "available"),
     "refuse.allocation-ended": ("time",),
-    "refuse.allocation-closed": (),
-    "refuse.not-member": ("project",),
+    "refuse.no-budget-in-kind": ("kind",),
     "refuse.power": ("asked_w", "most_w"),
     "refuse.deadline": ("latest_start",),
     "refuse.sovereignty": ("dataset", "rule"),
-    "refuse.isolation": (),
-    "refuse.dataset-unknown": ("dataset",),
     # how a run ended
     "end.completed": (),
     "end.failed": ("exit_code",),

@@ -12,6 +12,7 @@ from fabrique.apps.people.models import Organisation, Person
 class Project(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     code = models.CharField(max_length=40, unique=True)  # what people type: p-3f9a2c
+    serial = models.IntegerField(unique=True)  # from 1: its jobs' own user, where the hub runs as root
     title = models.CharField(max_length=200)
     organisation = models.ForeignKey(Organisation, on_delete=models.PROTECT, related_name="projects")
     created_ms = models.BigIntegerField()

@@ -8,21 +8,9 @@ from django.db import models
 
 from fabrique.apps.access.models import Allocation, Project
 from fabrique.apps.people.models import Person
+from fabrique.core.job import JobState, is_over
 
-
-class JobStatus(models.TextChoices):
-    PENDING = "pending"  # waits for admission; `reason` says why
-    ADMITTED = "admitted"  # its hold stands; the engine is being asked
-    RUNNING = "running"
-    ENDING = "ending"  # a cancel is on its way
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    LOST = "lost"
-    REFUSED = "refused"
-
-
-FINAL = (JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.LOST, JobStatus.REFUSED)
+FINAL = tuple(state.value for state in JobState if is_over(state))
 
 
 class Job(models.Model):
@@ -36,7 +24,9 @@ class Job(models.Model):
     name = models.CharField(max_length=80)
     spec = models.JSONField()
     script = models.TextField()
-    status = models.CharField(max_length=10, choices=JobStatus.choices, default=JobStatus.PENDING, db_index=True)
+    status = models.CharField(
+        max_length=10, choices=[(s.value, s.value) for s in JobState], default=JobState.PENDING.value
+    )
     reason = models.JSONField(default=dict)
     forecast = models.JSONField(default=dict)  # {"from_ms": …, "to_ms": …} while it waits and it is known
     submitted_ms = models.BigIntegerField()
@@ -119,3 +109,4 @@ class HubState(models.Model):
     gap_from_ms = models.BigIntegerField(null=True)  # the backup's instant: what came after is unknown
     last_cycle_ms = models.BigIntegerField(null=True)
     cycles = models.BigIntegerField(default=0)
+    meter_state = models.JSONField(default=dict)  # the counters where the last window ended

@@ -5,28 +5,32 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('people', '0001_initial'),
+        ("people", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Dataset',
+            name="Dataset",
             fields=[
-                ('id', models.CharField(max_length=64, primary_key=True, serialize=False)),
-                ('title', models.CharField(max_length=200)),
-                ('data_class', models.CharField(max_length=20)),
-                ('origin', models.CharField(max_length=8)),
-                ('cloud_act_free', models.BooleanField(default=False)),
-                ('agreements', models.JSONField(default=list)),
-                ('created_ms', models.BigIntegerField()),
-                ('owner', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='datasets', to='people.organisation')),
+                ("id", models.CharField(max_length=64, primary_key=True, serialize=False)),
+                ("title", models.CharField(max_length=200)),
+                ("data_class", models.CharField(max_length=20)),
+                ("origin", models.CharField(max_length=8)),
+                ("cloud_act_free", models.BooleanField(default=False)),
+                ("agreements", models.JSONField(default=list)),
+                ("created_ms", models.BigIntegerField()),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="datasets", to="people.organisation"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
     ]

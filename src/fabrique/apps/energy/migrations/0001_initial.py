@@ -4,33 +4,31 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Window',
+            name="Window",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('site', models.CharField(max_length=64)),
-                ('start_ms', models.BigIntegerField(db_index=True)),
-                ('end_ms', models.BigIntegerField()),
-                ('meter_mj', models.BigIntegerField()),
-                ('jobs_mj', models.BigIntegerField()),
-                ('idle_mj', models.BigIntegerField()),
-                ('overhead_mj', models.BigIntegerField()),
-                ('residual_mj', models.BigIntegerField()),
-                ('cap_w', models.BigIntegerField(null=True)),
-                ('mg_per_kwh', models.BigIntegerField(null=True)),
-                ('provenance', models.JSONField(default=dict)),
-                ('entry', models.BigIntegerField(null=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("site", models.CharField(max_length=64)),
+                ("start_ms", models.BigIntegerField(db_index=True)),
+                ("end_ms", models.BigIntegerField()),
+                ("meter_mj", models.BigIntegerField()),
+                ("jobs_mj", models.BigIntegerField()),
+                ("idle_mj", models.BigIntegerField()),
+                ("overhead_mj", models.BigIntegerField()),
+                ("residual_mj", models.BigIntegerField()),
+                ("cap_w", models.BigIntegerField(null=True)),
+                ("mg_per_kwh", models.BigIntegerField(null=True)),
+                ("provenance", models.JSONField(default=dict)),
+                ("entry", models.BigIntegerField(null=True)),
             ],
             options={
-                'ordering': ['start_ms'],
-                'constraints': [models.UniqueConstraint(fields=('site', 'start_ms'), name='energy_window_start')],
+                "ordering": ["start_ms"],
+                "constraints": [models.UniqueConstraint(fields=("site", "start_ms"), name="energy_window_start")],
             },
         ),
     ]

@@ -1,0 +1,73 @@
+"""What the hub knows when it judges an application: connected kinds, what its pools still have, the law."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fabrique.apps.access.models import Award
+from fabrique.apps.ledger import services as ledger
+from fabrique.apps.people.models import Organisation
+from fabrique.apps.this_hub import this_hub
+from fabrique.core import sovereignty
+from fabrique.core.access import Mode, commercial_cap
+from fabrique.core.booking import Rate, find_rate, pool_account
+from fabrique.core.eligibility import Answer, Facts
+from fabrique.core.errors import FabriqueError
+from fabrique.core.form import Value
+from fabrique.core.reasons import reason
+from fabrique.core.units import Unit
+
+
+def gather(mode: Mode, values: Mapping[str, Value], organisation: Organisation | None, *, now: int) -> Facts:
+    """Everything the rules of `mode` may ask at `now`."""
+    here = this_hub()
+    pool = here.pool_for(mode)
+    available = {k: ledger.balance(pool_account(pool, "unallocated"), u) for k, u in here.units.items()}
+    country = values.get("country")
+    return Facts(
+        kinds={k: here.devices[k] for k in here.units},
+        available=available,
+        commercial_left={k: _commercial_left(pool, k) for k in here.units} if mode.commercial else {},
+        data_rule=lambda data_class: data_answer(data_class, str(country) if country else None, now=now),
+        earlier_modes=_earlier(organisation),
+    )
+
+
+def unit_asked(values: Mapping[str, Value]) -> Unit:
+    """The unit of the kind that the form asks for. Raises `award.kind-not-connected`."""
+    kind = str(values.get("kind", ""))
+    units = this_hub().units
+    if kind not in units:
+        raise FabriqueError("award.kind-not-connected", kind=kind, connected=sorted(units))
+    return units[kind]
+
+
+def rate_of(unit: Unit, *, now: int) -> Rate:
+    return find_rate(ledger.rates(), unit, now)
+
+
+def data_answer(data_class: str, origin: str | None, *, now: int) -> Answer:
+    """Whether data of this class, from the applicant's country, may be worked on at this hub."""
+    decision = sovereignty.decide(sovereignty.Data(data_class, origin), this_hub().place(now), now)
+    ground = decision.ground
+    why = reason("eligible.data-class", data_class=data_class, rule=ground.reason.code)
+    return Answer("data-class", decision.verdict, why, {"trace": [dict(r.as_json()) for r in decision.trace]})
+
+
+def _commercial_left(pool: str, kind: str) -> int:
+    """What commercial use may still take of this kind: 20 % of the Union's time, less what was awarded to it."""
+    here = this_hub()
+    unit = here.units[kind]
+    cap = commercial_cap(here.yearly_capacity(kind), here.shares.get(pool, 0))
+    commercial = [m.id for m in here.modes if m.commercial]
+    taken = sum(
+        int(a.amounts.get(unit, "0")) for a in Award.objects.filter(application__mode__in=commercial, pool=pool)
+    )
+    return max(cap - taken, 0)
+
+
+def _earlier(organisation: Organisation | None) -> frozenset[str] | None:
+    if organisation is None:
+        return frozenset()
+    awards = Award.objects.filter(application__project__organisation=organisation)
+    return frozenset(awards.values_list("application__mode", flat=True))

@@ -1,0 +1,302 @@
+"""Applications from the draft to the decision, awards and their allocations, members. Owns the transactions."""
+
+from __future__ import annotations
+
+import calendar
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+
+from django.db import transaction
+from django.db.models import Max
+
+from fabrique.apps.access import facts
+from fabrique.apps.access.models import (
+    Allocation,
+    AllocationState,
+    Application,
+    ApplicationState,
+    Award,
+    EligibilityAnswer,
+    Project,
+    ProjectMember,
+)
+from fabrique.apps.access.relations import relations
+from fabrique.apps.audit import services as audit
+from fabrique.apps.ledger import services as ledger
+from fabrique.apps.people import rights
+from fabrique.apps.people import services as people
+from fabrique.apps.people.models import Organisation, Person
+from fabrique.apps.this_hub import this_hub
+from fabrique.core import form as forms
+from fabrique.core.access import Mode
+from fabrique.core.booking import Exhaustion, Policy, price_of
+from fabrique.core.eligibility import Answer, Verdict, asked_ms, evaluate, overall
+from fabrique.core.errors import FabriqueError
+from fabrique.core.fields import FieldError
+from fabrique.core.ledger import amounts_json
+from fabrique.core.reasons import Reason, reason
+from fabrique.core.units import Amount, Unit
+from fabrique.definitions import modes as mode_files
+
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What would come of submitting this form now."""
+
+    mode: Mode
+    errors: list[FieldError]
+    answers: list[Answer]
+
+    @property
+    def verdict(self) -> Verdict:
+        return Verdict.FAIL if self.errors else overall(self.answers)
+
+
+def modes(*, now: int) -> list[Mode]:
+    """The modes this hub offers at `now`."""
+    here = this_hub()
+    return [m for m in mode_files.for_hub(here.hub.id, here.hub.group) if m.valid_at(now)]
+
+
+def find_mode(mode_id: str, *, now: int, version: int | None = None) -> Mode:
+    """The latest valid version, or the one an application was made under. Raises `mode.missing`."""
+    here = this_hub()
+    offered = mode_files.for_hub(here.hub.id, here.hub.group)
+    wanted = [m for m in offered if m.id == mode_id and (m.version == version if version else m.valid_at(now))]
+    if not wanted:
+        raise FabriqueError("mode.missing", mode=mode_id[:80], known=sorted({m.id for m in offered}))
+    return max(wanted, key=lambda m: m.version)
+
+
+def assess(mode_id: str, form: Mapping[str, object], *, now: int, applicant: Person | None = None) -> Assessment:
+    """The errors of the form and each rule's answer; nothing is kept."""
+    mode = find_mode(mode_id, now=now)
+    values, errors = forms.checked(mode, form)
+    organisation = people.organisation_of(applicant, now=now) if applicant else None
+    known = facts.gather(mode, values, organisation, now=now)
+    return Assessment(mode, errors, evaluate(mode, values, known, now))
+
+
+@transaction.atomic
+def save_draft(
+    person: Person, mode_id: str, form: Mapping[str, object], *, now: int, application: Application | None = None
+) -> Application:
+    """Keeps what was typed, right or wrong, as text; nothing is lost."""
+    rights.require(person, "application.create", now=now)
+    mode = find_mode(mode_id, now=now)
+    kept = {str(k)[:80]: v if isinstance(v, bool | int) else str(v)[:20_000] for k, v in list(form.items())[:200]}
+    if application is None:
+        return Application.objects.create(
+            mode=mode.id, mode_version=mode.version, applicant=person, form=kept, created_ms=now, changed_ms=now
+        )
+    rights.require(person, "application.edit", now=now, relations=relations(person, application=application, now=now))
+    _in_state(application, ApplicationState.DRAFT)
+    application.form, application.changed_ms = kept, now
+    application.mode, application.mode_version = mode.id, mode.version
+    application.save()
+    return application
+
+
+@transaction.atomic
+def submit(application: Application, person: Person, *, now: int) -> Application:
+    """Judges the form by the rules: ineligible at once, awarded at once, or left to an officer.
+
+    Raises `application.field` with every error while the form is not right.
+    """
+    rights.require(person, "application.edit", now=now, relations=relations(person, application=application, now=now))
+    _in_state(application, ApplicationState.DRAFT)
+    found = assess(application.mode, application.form, now=now, applicant=person)
+    if found.errors:
+        raise FabriqueError(
+            "application.field",
+            fields=[e.field for e in found.errors],
+            errors=[{"field": e.field, "code": e.code, **dict(e.params)} for e in found.errors],
+        )
+    values, _ = forms.checked(found.mode, application.form)
+    application.project = _project(application, person, values, now=now)
+    application.submitted_ms = application.changed_ms = now
+    application.due_ms = mode_files.answer_due_ms(found.mode, now)
+    _keep_answers(application, "submission", found.answers, now=now)
+    audit.record(str(person.id), "application.submit", f"application:{application.id}", now=now)
+    if found.verdict is Verdict.FAIL:
+        failed = [a.rule for a in found.answers if a.verdict is Verdict.FAIL]
+        return _close(application, ApplicationState.INELIGIBLE, reason("decide.ineligible", rules=failed), now=now)
+    if found.mode.decision == "automatic" and found.verdict is Verdict.PASS:
+        return _award(application, found.mode, reason("decide.automatic", mode=found.mode.id), None, now=now)
+    application.state = ApplicationState.SUBMITTED
+    application.save()
+    return application
+
+
+@transaction.atomic
+def decide(application: Application, officer: Person, accept: bool, note: str, *, now: int) -> Application:
+    """An officer's decision, with its note; eligibility is asked again before an award."""
+    related = relations(officer, application=application, now=now)
+    rights.require(officer, "application.decide", now=now, relations=related, subject=str(application.id))
+    application = Application.objects.select_for_update().get(pk=application.pk)
+    _in_state(application, ApplicationState.SUBMITTED)
+    subject = f"application:{application.id}"
+    audit.record(str(officer.id), "application.decide", subject, now=now, detail={"accept": accept, "note": note})
+    if not accept:
+        return _close(application, ApplicationState.REFUSED, reason("decide.refused", note=note), officer, now=now)
+    mode = find_mode(application.mode, now=now, version=application.mode_version)
+    values, _ = forms.checked(mode, application.form)
+    known = facts.gather(mode, values, people.organisation_of(application.applicant, now=now), now=now)
+    _keep_answers(application, "award", evaluate(mode, values, known, now), now=now)
+    return _award(application, mode, reason("decide.officer", note=note), officer, now=now)
+
+
+@transaction.atomic
+def withdraw(application: Application, person: Person, *, now: int) -> Application:
+    rights.require(person, "application.edit", now=now, relations=relations(person, application=application, now=now))
+    _in_state(application, ApplicationState.DRAFT, ApplicationState.SUBMITTED)
+    return _close(application, ApplicationState.WITHDRAWN, reason("decide.withdrawn"), now=now)
+
+
+@transaction.atomic
+def add_member(project: Project, email: str, by: Person, *, now: int) -> ProjectMember:
+    """A person with an account joins the project. Raises `person.missing`."""
+    rights.require(
+        by, "project.manage", now=now, relations=relations(by, project=project, now=now), subject=project.code
+    )
+    person = people.find_person(email)
+    member = ProjectMember.objects.filter(project=project, person=person, until_ms__isnull=True).first()
+    if member is None:
+        member = ProjectMember.objects.create(project=project, person=person, role="member", since_ms=now)
+        audit.record(str(by.id), "project.add-member", f"project:{project.id}", now=now)
+    return member
+
+
+def end_allocations(*, now: int) -> int:
+    """Closes what is past its end and holds nothing any more; a duty of the loop. Answers how many."""
+    ended = 0
+    for allocation in Allocation.objects.filter(state=AllocationState.OPEN, ends_ms__lte=now):
+        with transaction.atomic():
+            ledger.lock()
+            held = ledger.balances(f"allocation:{allocation.id}:held")
+            if any(held.values()):
+                continue
+            ledger.end_allocation(str(allocation.id), allocation.pool, now=now)
+            allocation.state = AllocationState.ENDED
+            allocation.save()
+            ended += 1
+    return ended
+
+
+# --- steps ------------------------------------------------------------------------------------------------------
+
+
+def _in_state(application: Application, *states: str) -> None:
+    if application.state not in states:
+        raise FabriqueError("application.state", state=str(application.state), wanted=[str(s) for s in states])
+
+
+def _keep_answers(application: Application, stage: str, answers: list[Answer], *, now: int) -> None:
+    EligibilityAnswer.objects.bulk_create(
+        EligibilityAnswer(
+            application=application,
+            stage=stage,
+            rule=a.rule,
+            verdict=a.verdict.value,
+            reason=a.reason.as_json(),
+            evidence=dict(a.evidence),
+            at_ms=now,
+        )
+        for a in answers
+    )
+
+
+def _close(
+    application: Application, state: str, why: Reason, officer: Person | None = None, *, now: int
+) -> Application:
+    application.state, application.reason = state, why.as_json()
+    application.changed_ms = now
+    application.decided_by = officer
+    if state != ApplicationState.WITHDRAWN:
+        application.decided_ms = now
+    application.save()
+    return application
+
+
+def _project(application: Application, person: Person, values: Mapping[str, forms.Value], *, now: int) -> Project:
+    """The application's project, opened with its PI when it has none yet."""
+    if application.project is not None:
+        return application.project
+    organisation = people.organisation_of(person, now=now) or _organisation(person, values, now=now)
+    title = str(values.get("title", "")) or str(application.id)[:8]
+    serial = (Project.objects.aggregate(last=Max("serial"))["last"] or 0) + 1
+    project = Project.objects.create(
+        code=_code(), serial=serial, title=title, organisation=organisation, created_ms=now
+    )
+    ProjectMember.objects.create(project=project, person=person, role="pi", since_ms=now)
+    return project
+
+
+def _organisation(person: Person, values: Mapping[str, forms.Value], *, now: int) -> Organisation:
+    name = str(values.get("organisation", "")) or person.name or "—"
+    kind, country = str(values.get("organisation_kind", "")), str(values.get("country", ""))
+    organisation = people.create_organisation(name, kind, country, now=now)
+    people.join(person, organisation, now=now)
+    return organisation
+
+
+def _code() -> str:
+    while True:
+        code = f"p-{secrets.token_hex(3)}"
+        if not Project.objects.filter(code=code).exists():
+            return code
+
+
+def _award(application: Application, mode: Mode, why: Reason, officer: Person | None, *, now: int) -> Application:
+    """An award, its allocation and its hours in the ledger. Raises `award.no-capacity`, `award.kind-not-connected`."""
+    project = application.project
+    if project is None:
+        raise FabriqueError("project.missing", project="")
+    values, _ = forms.checked(mode, application.form)
+    unit = facts.unit_asked(values)
+    amount = Amount(unit, asked_ms(values) or 0)
+    pool = this_hub().pool_for(mode)
+    ends = _after_months(now, int(str(values.get("months", 1))))
+    limits = _limits(mode, amount, now=now)
+    award = Award.objects.create(
+        application=application,
+        pool=pool,
+        amounts=amounts_json(Amount(u, v) for u, (v, _) in limits.items()),
+        starts_ms=now,
+        ends_ms=ends,
+        decided_ms=now,
+    )
+    allocation = Allocation.objects.create(
+        award=award,
+        project=project,
+        pool=pool,
+        mode=mode.id,
+        starts_ms=now,
+        ends_ms=ends,
+        data_deletion_ms=None if mode.data_kept_days is None else ends + mode.data_kept_days * DAY_MS,
+    )
+    ledger.open_allocation(str(allocation.id), pool, limits, ref=str(award.id), now=now)
+    return _close(application, ApplicationState.AWARDED, why, officer, now=now)
+
+
+def _limits(mode: Mode, asked: Amount, *, now: int) -> dict[Unit, tuple[int, Policy]]:
+    """The time asked under the mode's policy; where the mode has a price, the money that this time costs."""
+    policy = Policy(Exhaustion(mode.exhaustion.kind), mode.exhaustion.margin_permille)
+    limits = {asked.unit: (asked.value, policy)}
+    if mode.rate is not None:
+        rate = facts.rate_of(asked.unit, now=now)
+        limits[rate.currency] = (price_of(asked.value, rate.price), policy)
+    return limits
+
+
+def _after_months(now: int, months: int) -> int:
+    """The same instant `months` later, on the last day of a shorter month."""
+    at = datetime.fromtimestamp(now / 1000, UTC)
+    index = at.month - 1 + months
+    year, month = at.year + index // 12, index % 12 + 1
+    day = date(year, month, min(at.day, calendar.monthrange(year, month)[1]))
+    return int(datetime.combine(day, at.time(), UTC).timestamp() * 1000)

@@ -1,0 +1,279 @@
+"""What the loop writes: observations, admissions with their holds and intents, settlements.
+
+Each function is one transaction or joins the caller's; none talks to an engine. An act on an engine follows the
+commit of its intent, and carries the epoch of the lease that allowed it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from django.db import transaction
+
+from fabrique.apps.jobs.models import FINAL, HubState, Intent, Job, Lease, Run, RunState
+from fabrique.apps.ledger import services as ledger
+from fabrique.apps.ledger.models import Hold
+from fabrique.core import booking
+from fabrique.core.admission import filter as fits
+from fabrique.core.booking import Frozen
+from fabrique.core.errors import FabriqueError
+from fabrique.core.job import EndState, JobState, after
+from fabrique.core.ledger import amounts_json
+from fabrique.core.reasons import Reason, reason
+from fabrique.core.units import MG, Amount, Unit
+
+LOOP = "loop"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What an engine can prove of one intent: `state` starting, running, ended, lost or unknown."""
+
+    intent: str
+    state: str
+    cause: str | None = None
+    started_ms: int | None = None
+    ended_ms: int | None = None
+    last_seen_ms: int | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    cpu_ms: int | None = None
+    usage: Mapping[str, int | None] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where and with what a job is started; `bound` names its cores, devices, memory and watts."""
+
+    offer: fits.Offer
+    bound: Mapping[str, object]
+    hold: Mapping[Unit, int]
+    frozen: Frozen
+
+
+# --- the lease ---------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def take_lease(holder: str, *, now: int, life_ms: int) -> int | None:
+    """The epoch under which `holder` may act until now + life; None while another holds it."""
+    Lease.objects.get_or_create(name=LOOP)
+    lease = Lease.objects.select_for_update().get(name=LOOP)
+    if lease.holder != holder and now < lease.expires_ms:
+        return None
+    if lease.holder != holder:
+        lease.epoch += 1
+    lease.holder, lease.expires_ms = holder, now + life_ms
+    lease.save()
+    return lease.epoch
+
+
+def check_lease(epoch: int) -> None:
+    """Raises `lease.lost` when another loop has taken over; asked inside every transaction that writes an intent."""
+    lease = Lease.objects.select_for_update().filter(name=LOOP).first()
+    if lease is None or lease.epoch != epoch:
+        raise FabriqueError("lease.lost", epoch=epoch, current=lease.epoch if lease else None)
+
+
+@transaction.atomic
+def drop_lease(holder: str) -> None:
+    """A loop that ends in order leaves at once."""
+    Lease.objects.filter(name=LOOP, holder=holder).update(expires_ms=0)
+
+
+# --- admission ---------------------------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def admit(job: Job, placement: Placement, why: Reason, epoch: int, *, now: int) -> Intent | None:
+    """Hold, run and intent in one transaction. None when the job is no longer pending or its budget went.
+
+    Raises `lease.lost`.
+    """
+    check_lease(epoch)
+    job = Job.objects.select_for_update().get(pk=job.pk)
+    if job.status != JobState.PENDING.value or job.cancel_ms is not None:
+        return None
+    run_id = uuid.uuid4()
+    hold_id = uuid.uuid4()
+    try:
+        with ledger.batch("hold", {"run": str(run_id)}, now=now) as acts:
+            amounts = fits.as_amounts(placement.hold)
+            acts.hold(str(job.allocation_id), job.allocation.pool, amounts, placement.frozen, hold_id)
+    except FabriqueError as error:
+        if error.code != "ledger.overdraft":
+            raise
+        wait(job, reason("wait.budget-held", **error.params), None, now=now)
+        return None
+    run = Run.objects.create(
+        id=run_id,
+        job=job,
+        attempt=job.runs.count() + 1,
+        engine=placement.offer.engine,
+        partition=placement.offer.partition,
+        kind=placement.offer.kind,
+        unit=placement.offer.unit,
+        share_milli=job.spec["milli_devices"] or job.spec["cores"] * 1000,
+        bound=dict(placement.bound),
+        hold=hold_id,
+        planned_ms=now,
+    )
+    job.status, job.reason, job.forecast, job.changed_ms = JobState.ADMITTED.value, why.as_json(), {}, now
+    job.save()
+    return Intent.objects.create(id=f"run-{run.id.hex}", run=run, act="submit", epoch=epoch, created_ms=now)
+
+
+def wait(job: Job, why: Reason, by_ms: int | None, *, now: int) -> None:
+    """Keeps the reason and the forecast of a pending job, where they changed."""
+    forecast = {} if by_ms is None else {"from_ms": now, "to_ms": by_ms}
+    if job.reason == why.as_json() and job.forecast.get("to_ms") == forecast.get("to_ms"):
+        return
+    changed = Job.objects.filter(pk=job.pk, status=JobState.PENDING.value)
+    changed.update(reason=why.as_json(), forecast=forecast, changed_ms=now)
+
+
+@transaction.atomic
+def acted(intent: Intent, epoch: int, *, now: int) -> None:
+    """The engine took it: the job is starting."""
+    Intent.objects.filter(pk=intent.pk).update(acted_ms=now, epoch=epoch)
+    Job.objects.filter(pk=intent.run.job_id, status=JobState.ADMITTED.value).update(
+        status=JobState.STARTING.value, changed_ms=now
+    )
+
+
+@transaction.atomic
+def intend(run: Run, act: str, epoch: int, *, now: int) -> Intent | None:
+    """The intent of a cancel or a preemption; None when it was written already."""
+    check_lease(epoch)
+    name = f"{act}-{run.id.hex}"
+    if Intent.objects.filter(pk=name, acted_ms__isnull=False).exists():
+        return None
+    intent, _ = Intent.objects.get_or_create(
+        pk=name, defaults={"run": run, "act": act, "epoch": epoch, "created_ms": now}
+    )
+    running = (JobState.ADMITTED.value, JobState.STARTING.value, JobState.RUNNING.value)
+    Job.objects.filter(pk=run.job_id, status__in=running).update(status=JobState.ENDING.value, changed_ms=now)
+    return intent
+
+
+# --- settlement --------------------------------------------------------------------------------------------------
+
+
+def observe(run: Run, seen: Seen, *, now: int) -> None:
+    """A run that lives: its start, its last sign of life, its usage so far."""
+    if seen.state != "running" or run.state not in (RunState.PLANNED, RunState.RUNNING):
+        return
+    first = run.state == RunState.PLANNED
+    run.state = RunState.RUNNING
+    run.started_ms, run.seen_ms = seen.started_ms, seen.last_seen_ms
+    run.usage = {**run.usage, **{k: v for k, v in seen.usage.items() if v is not None}}
+    run.save(update_fields=["state", "started_ms", "seen_ms", "usage"])
+    if first:
+        early = (JobState.ADMITTED.value, JobState.STARTING.value)
+        Job.objects.filter(pk=run.job_id, status__in=early).update(status=JobState.RUNNING.value, changed_ms=now)
+        Intent.objects.filter(run=run, act="submit", resolved_ms__isnull=True).update(resolved_ms=now)
+
+
+def settle(acts: ledger.Batch, run: Run, seen: Seen, mg_per_kwh: int, *, now: int) -> None:
+    """A run that is over, charged once from its totals; its job gets its last state. Joins the batch's transaction."""
+    run = Run.objects.select_for_update().get(pk=run.pk)
+    if run.state not in (RunState.PLANNED, RunState.RUNNING):
+        return
+    hold = Hold.objects.get(pk=run.hold)
+    end = EndState(seen.cause or ("lost" if seen.state == "lost" else "failed"))
+    if end is EndState.NOT_STARTED or seen.started_ms is None:
+        acts.release(hold)
+        run.state = RunState.ABANDONED
+    else:
+        _charge(acts, run, hold, seen, end, mg_per_kwh)
+        run.state = RunState.LOST if end is EndState.LOST else RunState.ENDED
+    run.ended_ms, run.exit_code = seen.ended_ms or seen.last_seen_ms, seen.exit_code
+    run.reason = _why(end, seen, run).as_json()
+    run.usage = {**run.usage, **{k: v for k, v in seen.usage.items() if v is not None}}
+    run.save()
+    Intent.objects.filter(run=run, resolved_ms__isnull=True).update(resolved_ms=now)
+    _finish(run, end, now=now)
+
+
+def _charge(acts: ledger.Batch, run: Run, hold: Hold, seen: Seen, end: EndState, mg_per_kwh: int) -> None:
+    started = seen.started_ms or 0
+    run.started_ms = started
+    run.elapsed_ms = max((seen.ended_ms or seen.last_seen_ms or started) - started, 0)
+    frozen = ledger.frozen_of(hold)
+    unit = Unit(run.unit)
+    actual = fits.charges(run.elapsed_ms, run.share_milli, run.energy_mj, unit, frozen)
+    detail = {
+        "run": str(run.id),
+        "end": end.value,
+        "elapsed_ms": str(run.elapsed_ms),
+        "factor": frozen.factor,
+        "rate": frozen.rate,
+        "energy": run.energy_provenance,
+    }
+    bucket = "lost" if end is EndState.LOST else "used"
+    charged = acts.settle(hold, actual, detail, bucket)
+    site = str(run.bound["site"])
+    acts.add(booking.supply(site, run.energy_mj, str(hold.id), detail))
+    actual_mg = fits.charges(run.elapsed_ms, run.share_milli, run.energy_mj, unit, _at(frozen, mg_per_kwh))[MG]
+    acts.add(booking.forecast_variance(actual.get(MG, 0), actual_mg, str(hold.id), detail))
+    run.charged = amounts_json(Amount(u, v) for u, v in charged.items())
+    if end is EndState.LOST:
+        _refund(acts, hold, charged, "engine-lost", bucket)
+
+
+def _refund(acts: ledger.Batch, hold: Hold, charged: Mapping[Unit, int], cause: str, bucket: str) -> None:
+    """The hub lost the run: the project gets everything back, the hub keeps the loss under its cause."""
+    amounts = [Amount(u, v) for u, v in sorted(charged.items()) if v]
+    budgeted = set(ledger.policies(hold.allocation))
+    detail = reason("refund.hub-failure", cause=cause).as_json()
+    acts.add(booking.refund(hold.allocation, hold.pool, amounts, budgeted, str(hold.id), detail, bucket))
+
+
+def _at(frozen: Frozen, mg_per_kwh: int) -> Frozen:
+    return Frozen(mg_per_kwh, frozen.factor, frozen.price, frozen.currency, frozen.rate)
+
+
+def _why(end: EndState, seen: Seen, run: Run) -> Reason:
+    spec = run.job.spec
+    params: dict[EndState, dict[str, object]] = {
+        EndState.FAILED: {"exit_code": seen.exit_code},
+        EndState.SIGNALLED: {"signal": seen.signal},
+        EndState.WALLTIME: {"walltime_ms": spec["walltime_ms"]},
+        EndState.MEMORY: {"limit_mb": run.bound.get("memory_mb")},
+        EndState.OUTPUT: {"limit_bytes": spec["output_limit_bytes"]},
+        EndState.LOST: {"last_seen": seen.last_seen_ms},
+        EndState.NOT_STARTED: {"error": seen.error or ""},
+    }
+    return reason(f"end.{end.value}", **params.get(end, {}))
+
+
+def _finish(run: Run, end: EndState, *, now: int) -> None:
+    job = Job.objects.select_for_update().get(pk=run.job_id)
+    if job.status in FINAL:
+        return
+    following = after(end)
+    if following is JobState.PENDING and job.cancel_ms is not None:
+        following = JobState.CANCELLED
+    job.status, job.reason, job.changed_ms = following.value, run.reason, now
+    job.save()
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+def live_runs() -> list[Run]:
+    """Runs that hold resources: planned or running."""
+    alive = (RunState.PLANNED, RunState.RUNNING)
+    return list(Run.objects.filter(state__in=alive).select_related("job__allocation").order_by("planned_ms", "id"))
+
+
+def pending_jobs() -> list[Job]:
+    waiting = Job.objects.filter(status=JobState.PENDING.value, cancel_ms__isnull=True)
+    return list(waiting.select_related("allocation", "project").order_by("number"))
+
+
+def hub_state() -> HubState:
+    return HubState.objects.get_or_create(pk=1)[0]

@@ -1,0 +1,192 @@
+"""The hub of this home: its definition, its deployment, and what follows from both. Read, never written, here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+from django.conf import settings
+
+from fabrique.apps.ledger import services as ledger
+from fabrique.core import sovereignty
+from fabrique.core.access import Mode
+from fabrique.core.admission.filter import Offer
+from fabrique.core.booking import Frozen, find_rate
+from fabrique.core.carbon import Factor
+from fabrique.core.catalogue import Device, DeviceKind
+from fabrique.core.errors import FabriqueError
+from fabrique.core.hub import Hub, Site
+from fabrique.core.units import Unit, time_unit
+from fabrique.definitions import accelerators, deployment, hubs, modes, zones
+from fabrique.definitions.deployment import Deployment
+
+YEAR_MS = 365 * 86_400_000
+PUE_OF_ONE_MACHINE = 1_000  # a lone machine has no facility around it; the meter is its own
+
+
+class ThisHub:
+    """One home's hub. Watts are at the meter; `cap_w` bounds what the connected machine may draw in all."""
+
+    def __init__(self, home: Path, hub: Hub, deployment: Deployment) -> None:
+        self.home, self.hub, self.deployment = home, hub, deployment
+        self.local = deployment.local
+        self.cores = deployment.local.cores
+        self.cap_w: int | None = deployment.local.cap_w
+        self.pue_permille = PUE_OF_ONE_MACHINE
+        self.core_idle_w = deployment.energy.idle_w
+        self.core_max_w = deployment.energy.max_w
+        self.model_error_permille = deployment.energy.error_permille
+        self.shares: Mapping[str, int] = deployment.pools
+        self.currency = deployment.money.currency
+        self.languages = hub.languages
+        self.zone = deployment.local.zone
+
+    @cached_property
+    def kinds(self) -> Mapping[str, DeviceKind]:
+        return accelerators.catalogue()
+
+    @cached_property
+    def devices(self) -> Mapping[str, Device]:
+        """Each connected kind and what sort of device it is."""
+        return {kind: "core" if sort == "core" else "accelerator" for kind, sort in self.local.kinds.items()}
+
+    @cached_property
+    def units(self) -> Mapping[str, Unit]:
+        return {kind: time_unit(device, kind) for kind, device in self.devices.items()}
+
+    @cached_property
+    def offers(self) -> tuple[Offer, ...]:
+        """What this machine hands out: its accelerators by kind, and its cores."""
+        engine = next(e.name for e in self.deployment.engines if self.local.partition in e.partitions)
+        found = []
+        for kind, device in sorted(self.devices.items()):
+            count = self.count(kind)
+            known = self.kinds.get(kind)
+            found.append(
+                Offer(
+                    partition=self.local.partition,
+                    engine=engine,
+                    site=self.site,
+                    kind=kind,
+                    device=device,
+                    unit=self.units[kind],
+                    milli_devices=count * 1000,
+                    cores=self.cores,
+                    memory_mb=self.local.memory_mb,
+                    device_w=0 if device == "core" else (known.board_w if known and known.board_w else 0),
+                    core_w=self.core_max_w - self.core_idle_w,
+                )
+            )
+        return tuple(found)
+
+    def count(self, kind: str) -> int:
+        """How many devices of `kind` are connected."""
+        return self.cores if kind == self.local.core_kind else sum(g.kind == kind for g in self.local.gpus)
+
+    def yearly_capacity(self, kind: str) -> int:
+        """Device-milliseconds of a year of 365 days."""
+        return self.count(kind) * YEAR_MS
+
+    @cached_property
+    def site_of_record(self) -> Site:
+        """The site of the definition that this machine stands for: the one in its grid zone, else the first."""
+        own = [s for s in self.hub.sites if s.zone.best == self.zone]
+        return (own or list(self.hub.sites))[0]
+
+    @property
+    def site(self) -> str:
+        return self.site_of_record.id
+
+    @property
+    def timezone(self) -> str:
+        return self.site_of_record.timezone
+
+    @property
+    def base_w(self) -> int:
+        """What the machine draws with no job: idle cores and idle devices."""
+        idle = [self.kinds[g.kind].idle_w or 0 for g in self.local.gpus if g.kind in self.kinds]
+        return self.core_idle_w * self.cores + sum(idle)
+
+    @cached_property
+    def modes(self) -> tuple[Mode, ...]:
+        return modes.for_hub(self.hub.id, self.hub.group)
+
+    def pool_for(self, mode: Mode) -> str:
+        """The pool a mode draws on: of its own name, else of its kind, else the largest."""
+        of_kind = {p.kind: p.id for p in self.hub.pools if p.id in self.shares}
+        if mode.pool in self.shares:
+            return mode.pool
+        by_share = max(sorted(self.shares), key=lambda p: self.shares[p])
+        return of_kind.get(mode.pool.rstrip("s"), by_share)  # type: ignore[call-overload, no-any-return]
+
+    def factor(self, now: int) -> Factor:
+        """The zone's location-based average of the latest year known. Raises `grid.gap` where nobody published one."""
+        zone = zones.catalogue().get(self.zone)
+        if zone is None or not zone.factors:
+            raise FabriqueError("grid.gap", zone=self.zone, at_ms=now)
+        return zone.latest()
+
+    def frozen(self, unit: Unit, now: int) -> Frozen:
+        """The carbon factor and the price in force at `now`."""
+        factor = self.factor(now)
+        name = (
+            f"{factor.zone} {factor.year} {factor.kind} {factor.scope or 'unstated'} {factor.basis} ({factor.source})"
+        )
+        try:
+            rate = find_rate(ledger.rates(), unit, now)
+        except FabriqueError:
+            return Frozen(factor.mg_per_kwh, name, Fraction(0), None, "")
+        return Frozen(factor.mg_per_kwh, name, rate.price, rate.currency, f"{rate.id}/{rate.version}")
+
+    def place(self, now: int) -> sovereignty.Place:
+        """Where data would be worked on, as the law asks."""
+        facts = {a.id: a.fact.value for a in self.hub.sovereignty}
+        nexus = facts.get("us-nexus")
+        told = None if nexus is None else str(nexus).split(":")[0].strip().lower()
+        known = {"none known": "none", "none": "none", "present": "present", "true": "present", "assess": "assess"}
+        return sovereignty.Place(
+            site=self.site,
+            jurisdiction=self.site_of_record.jurisdiction.best,
+            operator=str(self.hub.operator.best or ""),
+            nexus=None if told is None else known.get(told, "assess"),
+        )
+
+
+@dataclass(frozen=True)
+class _Key:
+    home: Path
+    changed: int
+
+
+def this_hub() -> ThisHub:
+    """The hub of `settings.HOME`. Raises `home.missing`, `deployment.broken`, `definition.broken`."""
+    path = settings.HOME / deployment.FILE_NAME
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError:
+        raise FabriqueError("home.missing", home=str(settings.HOME)) from None
+    return _load(_Key(settings.HOME, changed))
+
+
+@lru_cache(maxsize=4)
+def _load(key: _Key) -> ThisHub:
+    found, complaints = deployment.read(key.home / deployment.FILE_NAME)
+    if found is None:
+        raise FabriqueError("deployment.broken", complaints=complaints)
+    return ThisHub(key.home, load_hub(found.hub.id, found.hub.path), found)
+
+
+def load_hub(hub_id: str, path: str | None) -> Hub:
+    """A hub's definition: ours by id, or the visitor's file. Raises `definition.missing`, `definition.broken`."""
+    if path is None:
+        known = hubs.builtin()
+        if hub_id not in known:
+            raise FabriqueError("definition.missing", hub=hub_id, known=sorted(known))
+        return hubs.load_builtin(hub_id)
+    hub, complaints = hubs.load(path)
+    if hub is None:
+        raise FabriqueError("definition.broken", file=path, complaints=complaints)
+    return hub

@@ -1,0 +1,38 @@
+"""The engines of this deployment, by the names its file gives them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from fabrique.apps.now import now_ms
+from fabrique.apps.this_hub import ThisHub
+from fabrique.core.errors import FabriqueError
+from fabrique.engines.isolation import Isolation
+from fabrique.engines.local import LocalEngine
+from fabrique.engines.protocol import DeviceSlot, Engine
+
+RUNS = "runs"
+
+
+def open_engines(here: ThisHub, isolation: Isolation) -> dict[str, Engine]:
+    """Each engine by name. `isolation` was tried on this machine, now; a weaker one than the file says is refused."""
+    declared = here.deployment.local.isolation
+    if isolation.kind != declared:
+        raise FabriqueError("home.broken", file="fabrique.toml", why=f"isolation {isolation.kind}, not {declared}")
+    return {e.name: local_engine(here, isolation) for e in here.deployment.engines}
+
+
+def exposed() -> list[Path]:
+    """What a job may read beside the system's own files: the Python that runs the hub, for its NumPy."""
+    return [Path(sys.prefix), Path(sys.base_prefix)]
+
+
+def local_engine(here: ThisHub, isolation: Isolation) -> LocalEngine:
+    slots = [DeviceSlot(g.vendor, i, g.uuid) for i, g in enumerate(here.local.gpus)]
+    return LocalEngine(here.home / RUNS, isolation, now_ms, slots, path=here.local.job_path)
+
+
+def reader(here: ThisHub) -> LocalEngine:
+    """For reading logs alone: starts nothing, so it needs no isolation."""
+    return local_engine(here, Isolation("none", "reads only", here.home))

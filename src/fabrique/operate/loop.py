@@ -1,0 +1,220 @@
+"""The control loop. `Loop.cycle` is one turn: observe -> settle -> decide -> act."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from threading import Event
+
+from django.db import OperationalError, close_old_connections
+
+from fabrique.apps.access import services as access
+from fabrique.apps.jobs import cycle
+from fabrique.apps.jobs.models import HubState, Intent, Run
+from fabrique.apps.ledger import services as ledger
+from fabrique.apps.this_hub import ThisHub
+from fabrique.core.admission.rules import Rules
+from fabrique.core.errors import FabriqueError
+from fabrique.core.reasons import reason
+from fabrique.engines.protocol import Engine
+from fabrique.operate import act, decide
+from fabrique.operate.metering import Metering
+from fabrique.operate.observe import Sight, intent_of, look
+
+log = logging.getLogger("fabrique.loop")
+
+LEASE_MS = 10_000
+WINDOW_MS = 60_000  # a metering window closes at the latest then, and whenever a run ends
+INTENT_TIMEOUT_MS = 2_000
+ABSENCES = 2  # complete listings without it, after the timeout, before an intent is retried
+DUTY_MS = 60_000
+
+
+@dataclass(slots=True)
+class Turn:
+    """What one cycle did."""
+
+    leader: bool = True
+    started: list[int] = field(default_factory=list)
+    ended: int = 0
+    waiting: int = 0
+    silent: dict[str, str] = field(default_factory=dict)
+
+
+class Loop:
+    """One per process. `clock` gives UTC milliseconds."""
+
+    def __init__(
+        self,
+        here: ThisHub,
+        engines: Mapping[str, Engine],
+        metering: Metering,
+        clock: Callable[[], int],
+        rules: Rules | None = None,
+    ) -> None:
+        self.here, self.engines, self.metering, self.clock = here, engines, metering, clock
+        self.rules = rules or Rules()
+        self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._window_from: int | None = None
+        self._duties_at = 0
+
+    def cycle(self) -> Turn:
+        """One turn. Nothing is done, and that is said, while another loop holds the lease."""
+        now = self.clock()
+        epoch = cycle.take_lease(self.holder, now=now, life_ms=LEASE_MS)
+        if epoch is None:
+            return Turn(leader=False)
+        state = cycle.hub_state()
+        # 1. observe
+        runs = cycle.live_runs()
+        sight = look(self.engines, runs)
+        turn = Turn(silent=sight.silent)
+        # 2. settle
+        turn.ended = self._settle(state, runs, sight, epoch)
+        self._duties(now)
+        # 3. decide, 4. act
+        if not state.observe_only:
+            self._resolve(cycle.live_runs(), sight, epoch)
+        self._decide_and_act(state, sight, epoch, turn)
+        HubState.objects.filter(pk=1).update(last_cycle_ms=now, cycles=state.cycles + 1)
+        return turn
+
+    # --- settle ---------------------------------------------------------------------------------------------
+
+    def _settle(self, state: HubState, runs: Sequence[Run], sight: Sight, epoch: int) -> int:
+        now = self.clock()
+        for run in runs:
+            if (seen := sight.runs.get(str(run.id))) is not None:
+                cycle.observe(run, seen, now=now)
+        over = [r for r in runs if (s := sight.runs.get(str(r.id))) and s.state in ("ended", "lost")]
+        due = self._window_from is None or now - self._window_from >= WINDOW_MS
+        if not over and not due:
+            return 0
+        factor = self.here.factor(now)
+        with ledger.batch("cycle", {"epoch": epoch}, now=now) as acts:
+            cycle.check_lease(epoch)
+            self.metering.close(acts, state, [r for r in runs if str(r.id) in sight.runs], sight.runs)
+            for run in over:
+                cycle.settle(acts, run, sight.runs[str(run.id)], factor.mg_per_kwh, now=now)
+        self._window_from = now
+        return len(over)
+
+    # --- act on what was intended before -----------------------------------------------------------------
+
+    def _resolve(self, runs: Sequence[Run], sight: Sight, epoch: int) -> None:
+        """Cancels that were asked for, and intents whose act may not have reached the engine."""
+        now = self.clock()
+        for run in runs:
+            if run.engine in sight.silent:
+                continue
+            if run.job.cancel_ms is not None:
+                self._cancel(run, epoch)
+            for intent in Intent.objects.filter(run=run, act="submit", resolved_ms__isnull=True):
+                self._retry(intent, run, sight, epoch, now)
+
+    def _cancel(self, run: Run, epoch: int) -> None:
+        intent = cycle.intend(run, "cancel", epoch, now=self.clock())
+        if intent is not None:
+            self._tell(intent, run, epoch)
+
+    def _retry(self, intent: Intent, run: Run, sight: Sight, epoch: int, now: int) -> None:
+        """Again under the same name, once two complete listings after the timeout did not show it."""
+        seen = sight.runs.get(str(run.id))
+        present = intent_of(run) in sight.listed.get(run.engine, frozenset())
+        if (
+            present
+            or run.engine not in sight.listed
+            or (seen is not None and seen.state not in ("unknown", "starting"))
+        ):
+            return
+        if now - (intent.acted_ms or intent.created_ms) < INTENT_TIMEOUT_MS:
+            return
+        intent.absences += 1
+        if intent.absences < ABSENCES:
+            intent.save(update_fields=["absences"])
+            return
+        intent.absences = 0
+        intent.save(update_fields=["absences"])
+        self._tell(intent, run, epoch)
+
+    def _tell(self, intent: Intent, run: Run, epoch: int) -> None:
+        try:
+            act.tell(self.engines[run.engine], self.here, intent)
+        except FabriqueError as error:
+            log.warning("engine %s: %s on %s", run.engine, error.code, intent.id)
+            return
+        cycle.acted(intent, epoch, now=self.clock())
+
+    # --- decide ---------------------------------------------------------------------------------------------
+
+    def _decide_and_act(self, state: HubState, sight: Sight, epoch: int, turn: Turn) -> None:
+        jobs = cycle.pending_jobs()
+        turn.waiting = len(jobs)
+        if not jobs:
+            return
+        now = self.clock()
+        asks = {str(a.job.number): a for a in decide.asked(self.here, jobs)}
+        rules = Rules(observe_only=state.observe_only)
+        for ask in asks.values():
+            if not ask.offers:
+                why = ask.refusal or reason("refuse.no-budget-in-kind", kind=", ".join(ask.spec.kinds))
+                cycle.wait(ask.job, why, None, now=now)
+        plan = decide.plan(self.here, list(asks.values()), cycle.live_runs(), rules, now=now)
+        for start in plan.starts:
+            if self._start(asks[start.job], start.partition, start.reason, sight, epoch):
+                turn.started.append(int(start.job))
+        for waiting in plan.waits:
+            cycle.wait(asks[waiting.job].job, waiting.reason, waiting.by_ms, now=now)
+
+    def _start(self, ask: decide.Asked, partition: str, why: object, sight: Sight, epoch: int) -> bool:
+        now = self.clock()
+        offer = next(o for o in ask.offers if o.partition == partition)
+        engine = self.engines[offer.engine]
+        if offer.engine in sight.silent:
+            cycle.wait(ask.job, reason("wait.engine", engine=offer.engine), None, now=now)
+            return False
+        capacity = engine.capacity()
+        bound = act.bind(capacity.cores, capacity.devices, cycle.live_runs(), ask.spec)
+        placement = decide.place(self.here, ask, partition, bound, now=now)
+        intent = cycle.admit(ask.job, placement, why, epoch, now=now)  # type: ignore[arg-type]
+        if intent is None:
+            return False
+        self._tell(intent, Run.objects.select_related("job__project", "job__allocation").get(pk=intent.run_id), epoch)
+        return True
+
+    # --- duties ---------------------------------------------------------------------------------------------
+
+    def _duties(self, now: int) -> None:
+        """What is due from time to time: the ends of allocations, a signed checkpoint."""
+        if now - self._duties_at < DUTY_MS:
+            return
+        self._duties_at = now
+        access.end_allocations(now=now)
+        ledger.checkpoint(self.here.hub.id, now=now)
+
+
+def run(loop: Loop, stop: Event, *, every_s: float = 0.5, on_turn: Callable[[Turn], None] | None = None) -> None:
+    """Turns until `stop`; a database that is locked or away is waited for, whatever else ends the loop."""
+    try:
+        while not stop.is_set():
+            begun = time.monotonic()
+            try:
+                turn = loop.cycle()
+            except FabriqueError as error:
+                if error.code != "lease.lost":
+                    raise
+                turn = Turn(leader=False)
+            except OperationalError as error:
+                log.warning("the database does not answer: %s", type(error).__name__)
+                close_old_connections()
+                turn = Turn(leader=False)
+            if on_turn:
+                on_turn(turn)
+            stop.wait(max(every_s - (time.monotonic() - begun), 0.05))
+    finally:
+        cycle.drop_lease(loop.holder)

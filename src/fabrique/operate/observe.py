@@ -1,0 +1,68 @@
+"""Observe: what each engine can prove of our intents, in the words of `apps.jobs`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from fabrique.apps.jobs.cycle import Seen
+from fabrique.apps.jobs.models import Run
+from fabrique.core.errors import FabriqueError
+from fabrique.engines.protocol import Engine, Observation
+
+
+@dataclass(slots=True)
+class Sight:
+    """One look at the engines. `runs` has what could be proven; an engine in `silent` did not answer."""
+
+    runs: dict[str, Seen] = field(default_factory=dict)  # run id -> what was seen
+    listed: dict[str, frozenset[str]] = field(default_factory=dict)  # engine -> intents, only if complete
+    silent: dict[str, str] = field(default_factory=dict)  # engine -> error code
+
+
+def intent_of(run: Run) -> str:
+    """The name under which the engine knows a run."""
+    return f"run-{run.id.hex}"
+
+
+def look(engines: Mapping[str, Engine], runs: Iterable[Run]) -> Sight:
+    """Asks each engine once for all its runs. An engine that fails delays decisions and loses nothing."""
+    sight = Sight()
+    by_engine: dict[str, list[Run]] = {}
+    for run in runs:
+        by_engine.setdefault(run.engine, []).append(run)
+    for name, engine in engines.items():
+        mine = by_engine.get(name, [])
+        try:
+            # the listing first: a run that starts in between is then seen, never missed
+            listing = engine.list() if mine else None
+            observations = engine.observe([intent_of(r) for r in mine])
+        except FabriqueError as error:
+            sight.silent[name] = error.code
+            continue
+        if listing is not None and listing.complete:
+            sight.listed[name] = frozenset(listing.intents)
+        for run, observation in zip(mine, observations, strict=True):
+            sight.runs[str(run.id)] = seen(observation)
+    return sight
+
+
+def seen(o: Observation) -> Seen:
+    usage = {
+        "cpu_ms": o.usage.cpu_ms,
+        "max_rss_bytes": o.usage.max_rss_bytes,
+        "output_bytes": o.usage.output_bytes,
+    }
+    return Seen(
+        intent=o.intent,
+        state=o.state,
+        cause=o.cause,
+        started_ms=o.started_ms,
+        ended_ms=o.ended_ms,
+        last_seen_ms=o.last_seen_ms,
+        exit_code=o.exit_code,
+        signal=o.signal,
+        cpu_ms=o.usage.cpu_ms,
+        usage=usage,
+        error=o.error,
+    )
