@@ -6,10 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
 
 from fabrique.core.catalogue import DeviceKind
-from fabrique.core.hub import Attribute, Hub, Machine, Money, Partition, Site, key_of, walk
+from fabrique.core.hub import Hub, Machine, Money, Partition, Site, key_of, walk
 
 WHOLE_PPM: Final = 1_000_000
 MOST: Final = 10**15  # of anything counted here: far above any hub, far below 2^53
@@ -48,6 +49,7 @@ def faults(hub: Hub, around: Surroundings) -> list[Fault]:
         *_shares(hub),
         *_sources(hub, around.sources),
         *_dates(hub),
+        *_circles(hub),
         *_unsimulable(hub, around.kinds),
         *_caps(hub, around.kinds),
     ]
@@ -197,13 +199,30 @@ def _sources(hub: Hub, known: Set[str] | None) -> Iterator[Fault]:
 
 def _dates(hub: Hub) -> Iterator[Fault]:
     for attribute in hub.sovereignty:
-        if not _ordered(attribute):
-            yield Fault("hub.dates", f"sovereignty.{attribute.id}", {})
+        path = f"sovereignty.{attribute.id}"
+        start, end = _date(attribute.valid_from), _date(attribute.valid_to)
+        if (start is None) != (attribute.valid_from is None) or (end is None) != (attribute.valid_to is None):
+            yield Fault("value.type", path, {"expected": "date"})
+        elif start is not None and end is not None and end <= start:
+            yield Fault("hub.dates", path, {})
 
 
-def _ordered(attribute: Attribute) -> bool:
-    start, end = attribute.valid_from, attribute.valid_to
-    return start is None or end is None or start < end
+def _date(text: str | None) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _circles(hub: Hub) -> Iterator[Fault]:
+    whole = {funding.id: funding.part_of for funding in hub.funding}
+    for start in whole:
+        seen, here = {start}, whole[start]
+        while here is not None and here in whole and here not in seen:
+            seen.add(here)
+            here = whole[here]
+        if here == start:
+            yield Fault("hub.part-of-itself", f"funding.{start}.part_of", {})
 
 
 def _unsimulable(hub: Hub, kinds: Mapping[str, DeviceKind]) -> Iterator[Fault]:

@@ -79,6 +79,7 @@ COMPLAINTS: Final[Mapping[str, tuple[str, str]]] = {
     "hub.jurisdiction": ("“{code}” is not an ISO 3166 code", "«\u00a0{code}\u00a0» n’est pas un code ISO\u00a03166"),
     "hub.timezone": ("“{timezone}” is not a time zone", "«\u00a0{timezone}\u00a0» n’est pas un fuseau horaire"),
     "hub.dates": ("ends before it begins", "se termine avant de commencer"),
+    "hub.part-of-itself": ("this is a part of itself", "ceci est une partie de soi-même"),
     "hub.device": (
         "“{id}” is a kind of {actual}, this partition has {expected}",
         "«\u00a0{id}\u00a0» est un modèle de {actual}, cette partition déclare {expected}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections import defaultdict
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -97,12 +98,17 @@ def _with_assumptions(document: Document) -> tuple[Document, list[Complaint]]:
     ]
     data: dict[str, Any] = copy.deepcopy(document.data)
     places = dict(document.places)
+    inside = _inside_values(document)
     listed = data.get("assumptions")
     for index, assumption in enumerate(listed if isinstance(listed, list) else ()):
         at: FieldPath = ("assumptions", index)
         if _is_assumption(assumption):
-            code = _assume(data, places, at, assumption)
-            if code:
+            where, code = _assume(data, assumption)
+            if code is None:
+                places.setdefault(where, places[(*at, "path")])
+                places[(*where, "why")] = places[(*at, "why")]
+                places.update({(*where, "assumed", *rest): place for rest, place in inside[index]})
+            else:
                 complaints.append(document.complaint((*at, "path"), code, path=assumption["path"]))
     return Document(document.file, data, MappingProxyType(places)), complaints
 
@@ -111,29 +117,30 @@ def _is_assumption(thing: object) -> bool:
     return isinstance(thing, dict) and isinstance(thing.get("path"), str) and "value" in thing and "why" in thing
 
 
-def _assume(data: Any, places: dict[FieldPath, yaml.Place], at: FieldPath, assumption: dict[str, Any]) -> str | None:
-    """Puts one assumption in its place; the code of a complaint where it has none."""
+def _inside_values(document: Document) -> dict[int, list[tuple[FieldPath, yaml.Place]]]:
+    """By the number of an assumption: the places in its value, relative to it."""
+    found: dict[int, list[tuple[FieldPath, yaml.Place]]] = defaultdict(list)
+    for path, place in document.places.items():
+        if path[:1] == ("assumptions",) and path[2:3] == ("value",):
+            found[int(path[1])].append((path[3:], place))
+    return found
+
+
+def _assume(data: Any, assumption: dict[str, Any]) -> tuple[FieldPath, str | None]:
+    """Puts one assumption beside its value in `data`: where that is, or the code of a complaint."""
     where, leaf = _locate(data, assumption["path"])
-    parent = _at(data, where)
-    if leaf and (len(leaf) > 1 or not isinstance(parent, dict)):
-        return "assumption.no-such-value"
-    target = {} if leaf else parent
-    if leaf:
-        parent[leaf[0]] = target
+    target = _at(data, where)
+    if len(leaf) > 1 or not isinstance(target, dict):
+        return where, "assumption.no-such-value"
+    if leaf:  # a fact that the file leaves out, as unpublished
         where = (*where, leaf[0])
-        places[where] = places[(*at, "path")]
-    if not isinstance(target, dict):
-        return "assumption.no-such-value"
+        target = target.setdefault(leaf[0], {})
     if target.get("value") is not None:
-        return "assumption.needless"
+        return where, "assumption.needless"
     if "assumed" in target:
-        return "assumption.twice"
+        return where, "assumption.twice"
     target["assumed"], target["why"] = assumption["value"], assumption["why"]
-    for inside, place in list(places.items()):
-        if inside[:3] == (*at, "value"):
-            places[(*where, "assumed", *inside[3:])] = place
-    places[(*where, "why")] = places[(*at, "why")]
-    return None
+    return where, None
 
 
 def _locate(data: Any, path: str, *, last: bool = False) -> tuple[FieldPath, list[str]]:

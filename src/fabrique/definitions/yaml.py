@@ -28,7 +28,7 @@ Place = tuple[int, int]
 FieldPath = tuple[str | int, ...]
 
 MOST_BYTES: Final = 1_048_576
-MOST_VALUES: Final = 50_000
+MOST_VALUES: Final = 20_000  # keys count too
 MOST_LEVELS: Final = 40
 MOST_COMPLAINTS: Final = 200
 MOST_IN_LINE: Final = 10_000  # the parser is quadratic in some long lines
