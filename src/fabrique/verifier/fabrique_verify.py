@@ -9,15 +9,25 @@ from elsewhere. Exit 0: everything agrees. 1: it diverges, and the first diverge
 The database is opened read-only; nothing is sent anywhere. The format is described in docs/ledger.md.
 """
 
+# ruff: noqa: UP006, UP035, B905, S608  (Python 3.9 must read this file; queries hold only its own names)
 from __future__ import annotations
 
 import argparse
 import hashlib
 import json
-import os
 import sqlite3
 import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Dict, List, TextIO, Tuple
 from urllib.parse import quote
+
+Fields = Dict[str, Any]
+Accounts = Dict[Tuple[str, str], List[int]]  # (account, unit) -> [balance, n]
+Sums = Dict[Tuple[str, str], int]
+Holds = Dict[str, Fields]
+Names = Dict[str, Tuple[str, str]]
+Owned = Tuple[str, bool, Fields]  # part, whether in the period, posting
 
 LARGEST = 512 * 1024 * 1024  # bytes of a JSON file
 BUCKETS = ("granted", "available", "held", "used", "lost", "expired", "transferred")
@@ -27,20 +37,20 @@ SIGNED = ("hub", "seq", "entry_hash", "at_ms", "public_key", "signature")
 TABLES = ("ledger_entry", "ledger_posting", "ledger_accountbalance", "ledger_hold", "ledger_checkpoint")
 
 
-class Diverged(Exception):
+class Diverged(Exception):  # noqa: N818
     """The first thing that does not agree."""
 
 
-class CannotRun(Exception):
+class CannotRun(Exception):  # noqa: N818
     """Nothing can be said about this input."""
 
 
-def differs(place, expected, found):
+def differs(place: str, expected: object, found: object) -> None:
     if expected != found:
-        raise Diverged("%s: should be %s, is %s" % (place, short(expected), short(found)))
+        raise Diverged(f"{place}: should be {short(expected)}, is {short(found)}")
 
 
-def short(value):
+def short(value: object) -> str:
     text = value if isinstance(value, str) and value.isprintable() else ascii(value)
     return text if len(text) <= 160 else text[:160] + "…"
 
@@ -48,23 +58,23 @@ def short(value):
 # --- the format -------------------------------------------------------------------------------------------------
 
 
-def canonical(data):
+def canonical(data: object) -> bytes:
     return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
 
 
-def sha256(data):
+def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def leaf_hash(cells):
+def leaf_hash(cells: Sequence[object]) -> str:
     return sha256(b"\x00" + canonical([str(cell) for cell in cells]))
 
 
-def node_hash(left, right):
+def node_hash(left: str, right: str) -> str:
     return sha256(b"\x01" + bytes.fromhex(left) + bytes.fromhex(right))
 
 
-def tree_root(leaves):
+def tree_root(leaves: list[str]) -> str:
     if not leaves:
         return sha256(b"")
     while len(leaves) > 1:
@@ -73,7 +83,7 @@ def tree_root(leaves):
     return leaves[0]
 
 
-def sides(index, count):
+def sides(index: int, count: int) -> list[str]:
     """On which side each sibling of leaf `index` of `count` stands, from the leaf to the root."""
     found = []
     while count > 1:
@@ -83,12 +93,12 @@ def sides(index, count):
     return found
 
 
-def header_hash(header):
+def header_hash(header: Fields) -> str:
     body = dict({name: str(header[name]) for name in HEADER}, v="1")
     return sha256(b"fabrique-entry\x00" + canonical(body))
 
 
-def check_signature(place, mark):
+def check_signature(place: str, mark: Fields) -> None:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -97,52 +107,53 @@ def check_signature(place, mark):
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(mark["public_key"]))
         key.verify(bytes.fromhex(mark["signature"]), b"fabrique-checkpoint\x00" + body)
     except (InvalidSignature, ValueError):
-        raise Diverged("%s at entry %s: its signature is not valid" % (place, mark["seq"])) from None
+        raise Diverged("{} at entry {}: its signature is not valid".format(place, mark["seq"])) from None
 
 
-def parts_of(account):
-    """("7f…", "held") for an allocation's account, else (None, None)."""
+def parts_of(account: str) -> tuple[str, str]:
+    """("7f…", "held") for an allocation's account, else ("", "")."""
     pieces = account.split(":")
-    return (":".join(pieces[1:-1]), pieces[-1]) if pieces[0] == "allocation" else (None, None)
+    return (":".join(pieces[1:-1]), pieces[-1]) if pieces[0] == "allocation" else ("", "")
 
 
 class Anchors:
     """Checkpoints still to be met along the chain, and those that were."""
 
-    def __init__(self, outside, inside):
-        self.waiting = {}
+    def __init__(self, outside: list[Fields], inside: list[Fields]) -> None:
+        self.waiting: dict[int, list[tuple[str, Fields]]] = {}
         for place, marks in (("checkpoint from outside", outside), ("checkpoint", inside)):
             for mark in marks:
                 self.waiting.setdefault(int(mark["seq"]), []).append((place, mark))
-        self.met, self.last, self.last_outside, self.keys = 0, 0, 0, set()
+        self.met, self.last, self.last_outside = 0, 0, 0
+        self.keys: set[str] = set()
 
-    def meet(self, seq, entry_hash):
+    def meet(self, seq: int, entry_hash: str) -> None:
         for place, mark in self.waiting.pop(seq, ()):
-            differs("%s at entry %d, the entry's hash" % (place, seq), mark["entry_hash"], entry_hash)
+            differs(f"{place} at entry {seq}, the entry's hash", mark["entry_hash"], entry_hash)
             check_signature(place, mark)
             self.met, self.last = self.met + 1, seq
             self.last_outside = seq if "outside" in place else self.last_outside
             self.keys.add(mark["public_key"])
 
-    def unproven(self, outside, head):
+    def unproven(self, outside: list[Fields], head: int) -> Iterator[str]:
         if not outside:
             yield "no earlier checkpoint was given: who holds the hub's key could have rewritten the whole chain"
         elif self.last_outside < head:
-            yield "entries after %d came after the last checkpoint from outside" % self.last_outside
+            yield f"entries after {self.last_outside} came after the last checkpoint from outside"
         if self.last < head:
-            yield "entries after %d are covered by no signature" % self.last
+            yield f"entries after {self.last} are covered by no signature"
         if len(self.keys) > 1:
-            yield "the checkpoints are signed with %d keys" % len(self.keys)
+            yield f"the checkpoints are signed with {len(self.keys)} keys"
         yield "the ledger proves what was written, not that a meter or a person told the truth"
 
 
 # --- a database -------------------------------------------------------------------------------------------------
 
 
-def open_database(path):
+def open_database(path: str) -> sqlite3.Connection:
     """Read-only; a copy in WAL mode whose folder can't be written is read as it lies."""
-    address = "file:" + quote(os.path.abspath(path))
-    modes = ["?mode=ro"] if os.path.exists(path + "-wal") else ["?mode=ro", "?mode=ro&immutable=1"]
+    address = "file:" + quote(str(Path(path).resolve()))
+    modes = ["?mode=ro"] if Path(path + "-wal").exists() else ["?mode=ro", "?mode=ro&immutable=1"]
     for mode in modes:
         try:
             database = sqlite3.connect(address + mode, uri=True, isolation_level=None)
@@ -154,29 +165,30 @@ def open_database(path):
         except sqlite3.Error as error:
             problem = error
     else:
-        raise CannotRun("%s: %s" % (path, problem))
+        raise CannotRun(f"{path}: {problem}")
     missing = [name for name in TABLES if (name,) not in rows]
     if missing:
-        raise CannotRun("%s: the table %s is missing" % (path, missing[0]))
+        raise CannotRun(f"{path}: the table {missing[0]} is missing")
     return database
 
 
-def typed(place, names, types, row):
+def typed(place: str, names: Sequence[str], types: Sequence[type], row: Sequence[object]) -> None:
     for name, wanted, cell in zip(names, types, row):
         if type(cell) is not wanted:
-            differs("%s, %s" % (place, name), "of type " + wanted.__name__, type(cell).__name__)
+            differs(f"{place}, {name}", "of type " + wanted.__name__, type(cell).__name__)
 
 
-def verify_database(path, outside):
+def verify_database(path: str, outside: list[Fields]) -> Fields:
     database = open_database(path)
     inside = []
-    for row in database.execute("SELECT %s FROM ledger_checkpoint ORDER BY seq, id" % ", ".join(SIGNED)):
+    for row in database.execute("SELECT {} FROM ledger_checkpoint ORDER BY seq, id".format(", ".join(SIGNED))):
         typed("a checkpoint", SIGNED, (str, int, str, int, str, str), row)
         inside.append(dict(zip(SIGNED, row)))
-    anchors, accounts, holds = Anchors(outside, inside), {}, read_holds(database)
+    accounts: Accounts = {}
+    anchors, holds = Anchors(outside, inside), read_holds(database)
     seq, postings, head = walk(database, anchors, accounts, holds)
     for waiting in sorted(anchors.waiting):
-        raise Diverged("a checkpoint names entry %d, and the chain ends at %d" % (waiting, seq))
+        raise Diverged(f"a checkpoint names entry {waiting}, and the chain ends at {seq}")
     check_balances(database, accounts)
     check_holds(holds, accounts)
     unproven = [*anchors.unproven(outside, seq), "rates, budgets' policies and what holds froze are not in the chain"]
@@ -184,67 +196,70 @@ def verify_database(path, outside):
     return dict(facts, keys=sorted(anchors.keys), unproven=unproven)
 
 
-def walk(database, anchors, accounts, holds):
+def walk(database: sqlite3.Connection, anchors: Anchors, accounts: Accounts, holds: Holds) -> tuple[int, int, str]:
     columns = ", ".join(LEAF)
-    rows = database.execute("SELECT entry_id, position, %s FROM ledger_posting ORDER BY 1, 2" % columns)
+    rows = database.execute(f"SELECT entry_id, position, {columns} FROM ledger_posting ORDER BY 1, 2")
     row, postings, seq, head, at_ms = rows.fetchone(), 0, 0, "0" * 64, 0
     names = (*HEADER, "hash")
-    for entry in database.execute("SELECT %s FROM ledger_entry ORDER BY seq" % ", ".join(names)):
-        place = "entry %d" % (seq + 1)
+    for entry in database.execute("SELECT {} FROM ledger_entry ORDER BY seq".format(", ".join(names))):
+        place = f"entry {seq + 1}"
         typed(place, names, (int, int, str, str, str, int, str, str), entry)
         header = dict(zip(names, entry))
         differs(place + ", seq", seq + 1, header["seq"])
         differs(place + ", previous", head, header["previous"])
         differs(place + ", at_ms, before the entry before it", False, header["at_ms"] < at_ms)
-        leaves, sums = [], {}
+        leaves: list[str] = []
+        sums: Sums = {}
         while row is not None and row[0] == header["seq"]:
-            leaves.append(check_posting("%s, posting %d" % (place, len(leaves)), len(leaves), row, accounts, sums))
+            leaves.append(check_posting(f"{place}, posting {len(leaves)}", len(leaves), row, accounts, sums))
             note_hold(holds, row)
             row = rows.fetchone()
         if row is not None and (type(row[0]) is not int or row[0] < header["seq"]):
-            raise Diverged("%s: a posting names entry %s, which is not there" % (place, short(row[0])))
+            raise Diverged(f"{place}: a posting names entry {short(row[0])}, which is not there")
         differs(place + ", count", len(leaves), header["count"])
         differs(place + ", root", tree_root(leaves), header["root"])
         differs(place + ", hash", header_hash(header), header["hash"])
         for about, total in sums.items():
-            differs("%s, the sum of %s" % (place, " in ".join(about)), 0, total)
+            differs("{}, the sum of {}".format(place, " in ".join(about)), 0, total)
         seq, head, at_ms, postings = header["seq"], header["hash"], header["at_ms"], postings + len(leaves)
         anchors.meet(seq, head)
     if row is not None:
-        raise Diverged("a posting names entry %s, which is not there" % short(row[0]))
+        raise Diverged(f"a posting names entry {short(row[0])}, which is not there")
     return seq, postings, head
 
 
-def check_posting(place, index, row, accounts, sums):
+def check_posting(place: str, index: int, row: Sequence[Any], accounts: Accounts, sums: Sums) -> str:
     typed(place, ("position", *LEAF), (int, str, str, int, int, int, str, str, str), row[1:])
     position, account, unit, amount, n, balance = row[1:7]
     differs(place + ", position", index, position)
     state = accounts.setdefault((account, unit), [0, 0])
     state[0] += amount
     state[1] += 1
-    differs("%s, n of %s in %s" % (place, account, unit), state[1], n)
-    differs("%s, balance of %s in %s" % (place, account, unit), state[0], balance)
+    differs(f"{place}, n of {account} in {unit}", state[1], n)
+    differs(f"{place}, balance of {account} in {unit}", state[0], balance)
     allocation = parts_of(account)[0]
     for about in [("the entry", unit)] + ([("allocation " + allocation, unit)] if allocation else []):
         sums[about] = sums.get(about, 0) + amount
     return leaf_hash(row[2:])
 
 
-def read_holds(database):
+def read_holds(database: sqlite3.Connection) -> Holds:
     holds = {}
     names = ("id", "allocation", "amounts", "opened_id", "settled_id")
-    for row in database.execute("SELECT %s FROM ledger_hold ORDER BY id" % ", ".join(names)):
+    for row in database.execute("SELECT {} FROM ledger_hold ORDER BY id".format(", ".join(names))):
         hold = dict(zip(names, row), posted={}, ended=False)
         try:
             hold["amounts"] = {unit: int(value) for unit, value in json.loads(hold["amounts"]).items()}
-            key = "%s-%s-%s-%s-%s" % tuple(row[0][a:b] for a, b in ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32)))
+            key = "{}-{}-{}-{}-{}".format(
+                *tuple(row[0][a:b] for a, b in ((0, 8), (8, 12), (12, 16), (16, 20), (20, 32)))
+            )
         except (ValueError, TypeError, AttributeError, RecursionError):
-            raise Diverged("a hold cannot be read: %s" % short(row)) from None
+            raise Diverged(f"a hold cannot be read: {short(row)}") from None
         holds[key] = hold
     return holds
 
 
-def note_hold(holds, row):
+def note_hold(holds: Holds, row: Sequence[Any]) -> None:
     seq, account, unit, amount, what, ref = row[0], row[2], row[3], row[4], row[7], row[8]
     allocation, bucket = parts_of(account)
     hold = holds.get(ref)
@@ -256,26 +271,295 @@ def note_hold(holds, row):
         hold["ended"] = True
 
 
-def check_balances(database, accounts):
+def check_balances(database: sqlite3.Connection, accounts: Accounts) -> None:
     left = dict(accounts)
     for account, unit, value, n in database.execute("SELECT account, unit, value, n FROM ledger_accountbalance"):
+        typed("a balance", ("account", "unit", "value", "n"), (str, str, int, int), (account, unit, value, n))
         expected = left.pop((account, unit), None)
-        differs("the balance of %s in %s, and its n" % (short(account), short(unit)), expected, [value, n])
+        differs(f"the balance of {short(account)} in {short(unit)}, and its n", expected, [value, n])
     for account, unit in left:
-        raise Diverged("the balance of %s in %s is missing" % (account, unit))
+        raise Diverged(f"the balance of {account} in {unit} is missing")
 
 
-def check_holds(holds, accounts):
-    held = {}
+def check_holds(holds: Holds, accounts: Accounts) -> None:
+    held: Sums = {}
     for key, hold in holds.items():
-        differs("hold %s, its amounts" % key, hold["posted"], hold["amounts"])
+        differs(f"hold {key}, its amounts", hold["posted"], hold["amounts"])
         if hold["settled_id"] is None:
             for unit, value in hold["amounts"].items():
                 held[hold["allocation"], unit] = held.get((hold["allocation"], unit), 0) + value
         elif hold["amounts"]:
-            differs("hold %s, ended in entry %s" % (key, short(hold["settled_id"])), True, hold["ended"])
+            differs("hold {}, ended in entry {}".format(key, short(hold["settled_id"])), True, hold["ended"])
     for (account, unit), (value, _) in accounts.items():
         allocation, bucket = parts_of(account)
         if bucket == "held":
-            place = "%s in %s, against the open holds" % (account, unit)
+            place = f"{account} in {unit}, against the open holds"
             differs(place, held.get((allocation, unit), 0), value)
+
+
+# --- a statement ------------------------------------------------------------------------------------------------
+
+
+def verify_statement(data: Fields, outside: list[Fields], key: str | None) -> Fields:
+    known = {"schema", "hub", "kind", "id", "from_ms", "to_ms", "made_ms", "closing_seq", "allocations", "pool"}
+    known |= {"totals", "assumptions", "unproven", "checkpoint", "fingerprint", "ledger"}
+    differs("the statement's keys", sorted(known), sorted(data))
+    content = {name: value for name, value in data.items() if name not in ("ledger", "fingerprint")}
+    differs("the fingerprint", sha256(canonical(content)), data["fingerprint"])
+    mark, anchors = data["checkpoint"], Anchors(outside, [data["checkpoint"]])
+    differs("the checkpoint's hub", data["hub"], mark["hub"])
+    differs("the public key", key or mark["public_key"], mark["public_key"])
+    headers = check_chain(data["ledger"]["headers"], anchors)
+    first, last = min(headers), max(headers)
+    differs("the checkpoint's entry", last, int(mark["seq"]))
+    names = account_names(data)
+    rows = check_proofs(data["ledger"]["postings"], headers, names)
+    before = [seq for seq, header in headers.items() if int(header["at_ms"]) < int(data["to_ms"])]
+    closing = max(before, default=first - 1)
+    differs("closing_seq", str(closing) if rows or before else data["closing_seq"], data["closing_seq"])
+    differs("postings after the period", [], [place_of(row) for row in rows if int(row["entry"]) > closing])
+    compare(
+        "statement", recomputed(data, rows, names), {name: data[name] for name in ("allocations", "pool", "totals")}
+    )
+    compare_pool(data)
+    unproven = [str(text) for text in data["unproven"]]
+    if anchors.last_outside:
+        unproven.append(f"entries after {anchors.last_outside} came after the last checkpoint from outside")
+    elif outside:
+        unproven.append(f"no checkpoint given falls on entries {first} to {last}: none could be compared")
+    if not key:
+        unproven.append("no --key was given: that this is the hub's key is the statement's own word")
+    facts = {"entries": len(headers), "postings": len(rows), "head": mark["entry_hash"], "checkpoints": anchors.met}
+    return dict(facts, fingerprint=data["fingerprint"], keys=[mark["public_key"]], unproven=unproven)
+
+
+def check_chain(listed: list[Fields], anchors: Anchors) -> dict[int, Fields]:
+    headers: dict[int, Fields] = {}
+    previous, at_ms = "", 0
+    for header in listed:
+        place, seq = "header " + short(header["seq"]), int(header["seq"])
+        differs(place + ", its keys", sorted(HEADER), sorted(header))
+        differs(place + ", seq", max(headers, default=seq - 1) + 1, seq)
+        differs(place + ", previous", previous or ("0" * 64 if seq == 1 else header["previous"]), header["previous"])
+        differs(place + ", at_ms, before the entry before it", False, int(header["at_ms"]) < at_ms)
+        headers[seq], previous, at_ms = header, header_hash(header), int(header["at_ms"])
+        anchors.meet(seq, previous)
+    if not headers:
+        raise Diverged("there are no headers")
+    return headers
+
+
+def check_proofs(listed: list[Fields], headers: dict[int, Fields], names: Names) -> list[Fields]:
+    """Each posting is a leaf of its entry; each account goes on without a gap from its first posting."""
+    accounts: Accounts = {}
+    sums: dict[str, int] = {}
+    latest = (0, 0)
+    for row in listed:
+        entry, position, place = int(row["entry"]), int(row["position"]), "posting " + short(place_of(row))
+        differs(place + ", its keys", sorted((*LEAF, "entry", "position", "proof")), sorted(row))
+        differs(place + ", in order and once", True, latest < (entry, position + 1))
+        differs(place + ", an account of this statement", True, row["account"] in names)
+        header = headers.get(entry)
+        if header is None or not 0 <= position < int(header["count"]):
+            raise Diverged(place + ": there is no such place under these headers")
+        differs(place + ", the shape of its proof", sides(position, int(header["count"])), [s for s, _ in row["proof"]])
+        found = leaf_hash([row[name] for name in LEAF])
+        for side, sibling in row["proof"]:
+            found = node_hash(sibling, found) if side == "left" else node_hash(found, sibling)
+        differs(place + ", the root its proof leads to", header["root"], found)
+        state = accounts.setdefault((row["account"], row["unit"]), [0, 0])
+        state[:] = [state[0] + 1, state[1] + int(row["amount"])]
+        differs(place + ", n and balance", [str(x) for x in state], [row["n"], row["balance"]])
+        allocation = parts_of(row["account"])[0]
+        if allocation:
+            about = f"entry {entry}, the sum of allocation {allocation} in {row['unit']}"
+            sums[about] = sums.get(about, 0) + int(row["amount"])
+        latest = (entry, position + 1)
+    for about, total in sums.items():
+        differs(about, 0, total)
+    return listed
+
+
+def place_of(row: Fields) -> str:
+    return "{entry}/{position}".format(**row)
+
+
+def account_names(data: Fields) -> Names:
+    """account -> (allocation, part) of every account a statement may show."""
+    names = {}
+    for part in data["allocations"]:
+        names.update({"allocation:{}:{}".format(part["id"], b): (part["id"], b) for b in BUCKETS})
+    if data["kind"] == "pool":
+        names.update({"pool:{}:{}".format(data["id"], p): ("", p) for p in ("unallocated", "awarded")})
+    return names
+
+
+def recomputed(data: Fields, rows: list[Fields], names: Names) -> Fields:
+    """The numbers of the statement, from its postings alone."""
+    start = int(data["from_ms"])
+    at_ms = {header["seq"]: int(header["at_ms"]) for header in data["ledger"]["headers"]}
+    by_owner: dict[str, list[Owned]] = {}
+    for row in rows:
+        owner, part = names[row["account"]]
+        by_owner.setdefault(owner, []).append((part, at_ms[row["entry"]] >= start, row))
+    allocations = []
+    totals: dict[str, list[Fields]] = {}
+    for claimed in data["allocations"]:
+        mine = by_owner.get(claimed["id"], [])
+        groups: dict[tuple[str, str], list[Fields]] = {}
+        for part, inside, row in mine:
+            if inside and part in ("used", "lost"):
+                groups.setdefault((row["ref"], row["what"]), []).append(row)
+        lines = [line(ref, what, group, at_ms) for (ref, what), group in groups.items()]
+        allocations.append(dict(claimed, units=units(mine, BUCKETS), lines=lines))
+        for (_, what), group in groups.items():
+            totals.setdefault(what, []).extend(group)
+    pool = units(by_owner.get("", []), ("unallocated", "awarded"))
+    return {"allocations": allocations, "pool": pool, "totals": {what: amounts(t) for what, t in totals.items()}}
+
+
+def figure(rows: list[Fields], part: str = "") -> Fields:
+    total = sum(int(row["amount"]) for row in rows) * (-1 if part == "granted" else 1)
+    return {"value": str(total), "postings": [place_of(row) for row in rows]}
+
+
+def amounts(rows: list[Fields]) -> Fields:
+    return {unit: figure([r for r in rows if r["unit"] == unit]) for unit in {r["unit"] for r in rows}}
+
+
+def units(rows: list[Owned], parts: Sequence[str]) -> list[Fields]:
+    found = []
+    for unit in sorted({row["unit"] for _, _, row in rows}):
+        mine = {p: [(inside, row) for part, inside, row in rows if part == p and row["unit"] == unit] for p in parts}
+        closing = {p: figure([row for _, row in mine[p]], p) for p in parts}
+        movements = {p: figure([row for inside, row in mine[p] if inside], p) for p in parts}
+        found.append({"unit": unit, "closing": closing, "movements": movements})
+    return found
+
+
+def line(ref: str, what: str, rows: list[Fields], at_ms: dict[str, int]) -> Fields:
+    facts: Fields = {}
+    for row in rows:
+        facts = {**json.loads(row["detail"], parse_int=str, parse_float=str), **facts}
+    first = str(at_ms[rows[0]["entry"]])
+    return {"ref": ref, "what": what, "at_ms": first, "amounts": amounts(rows), "facts": facts}
+
+
+def compare(place: str, expected: Any, found: Any) -> None:
+    if isinstance(expected, dict) and isinstance(found, dict):
+        differs(place + ", its keys", sorted(expected), sorted(found))
+        for name, value in expected.items():
+            compare(place + "." + name, value, found[name])
+    elif isinstance(expected, list) and isinstance(found, list):
+        differs(place + ", its length", len(expected), len(found))
+        for i, value in enumerate(expected):
+            compare(f"{place}[{i}]", value, found[i])
+    else:
+        differs(place, expected, found)
+
+
+def compare_pool(data: Fields) -> None:
+    """What a pool awarded is what its allocations were granted, less what expired or left: none is missing."""
+    for unit in data["pool"]:
+        total = 0
+        for part in data["allocations"]:
+            for mine in part["units"]:
+                if mine["unit"] == unit["unit"]:
+                    value = {bucket: int(mine["closing"][bucket]["value"]) for bucket in BUCKETS}
+                    total += value["granted"] - value["expired"] - value["transferred"]
+        differs("pool, awarded in {}".format(unit["unit"]), str(total), unit["closing"]["awarded"]["value"])
+
+
+# --- the command ------------------------------------------------------------------------------------------------
+
+
+def load_json(path: str) -> Any:
+    def once(pairs: list[tuple[str, Any]]) -> Fields:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("a key stands twice in one object")
+        return found
+
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(LARGEST + 1)
+        if len(raw) > LARGEST:
+            raise ValueError(f"larger than {LARGEST} bytes")
+        return json.loads(raw.decode("utf-8"), parse_int=str, parse_float=str, object_pairs_hook=once)
+    except (OSError, ValueError, RecursionError, MemoryError) as error:
+        raise CannotRun(f"{path}: {str(error) or type(error).__name__}") from None
+
+
+def load_checkpoints(path: str) -> list[Fields]:
+    data = load_json(path)
+    inner = data.get("checkpoint", data) if isinstance(data, dict) else data
+    marks = inner if isinstance(inner, list) else [inner]
+    for mark in marks:
+        fits = isinstance(mark, dict) and all(isinstance(mark.get(name), str) for name in SIGNED)
+        if not fits or not (mark["seq"].isdecimal() and mark["at_ms"].isdecimal() and len(mark["seq"]) < 20):
+            raise CannotRun(f"{path}: this is no checkpoint")
+    return marks
+
+
+def verify(path: str, checkpoints: list[str], key: str | None) -> Fields:
+    outside = [mark for file in checkpoints for mark in load_checkpoints(file)]
+    try:
+        with open(path, "rb") as file:
+            is_database = file.read(16) == b"SQLite format 3\x00"
+    except OSError as error:
+        raise CannotRun(f"{path}: {error.strerror}") from None
+    if is_database:
+        try:
+            return verify_database(path, outside)
+        except sqlite3.Error as error:
+            raise CannotRun(f"{path}: {error}") from None
+        except (ValueError, OverflowError) as error:
+            raise Diverged(f"a cell cannot be read: {error}") from None
+    data = load_json(path)
+    if not isinstance(data, dict) or data.get("schema") != "fabrique-statement/1":
+        raise CannotRun(f"{path}: neither a ledger's database nor a statement of a version known here")
+    try:
+        return verify_statement(data, outside, key)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
+        raise CannotRun(f"{path}: not written as a statement is: {type(error).__name__} {error}") from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Verify a Fabrique ledger or statement, without Fabrique.")
+    parser.add_argument("file", help="fabrique.sqlite3 or statement.json")
+    parser.add_argument("--checkpoint", action="append", default=[], metavar="FILE", help="an earlier checkpoint")
+    parser.add_argument("--key", type=str.lower, metavar="HEX", help="the hub's public key, known from elsewhere")
+    parser.add_argument("--json", action="store_true", help="answer in JSON")
+    given = parser.parse_args(arguments)
+    code = 0
+    answer: Fields = {"ok": True, "divergence": None, "error": None}
+    try:
+        answer.update(verify(given.file, given.checkpoint, given.key))
+    except Diverged as found:
+        answer, code = dict(answer, ok=False, divergence=str(found)), 1
+    except CannotRun as problem:
+        answer, code = dict(answer, ok=False, error=str(problem)), 2
+    except ImportError:
+        answer, code = dict(answer, ok=False, error="this needs the Python package cryptography"), 2
+    say(json.dumps(answer, sort_keys=True) if given.json else in_words(answer), sys.stderr if code == 2 else sys.stdout)
+    return code
+
+
+def in_words(answer: Fields) -> str:
+    if answer["error"]:
+        return f"Cannot run: {answer['error']}"
+    if answer["divergence"]:
+        return f"DIVERGED: {answer['divergence']}"
+    lines = ["OK: {entries} entries, {postings} postings, {checkpoints} checkpoints; head {head}".format(**answer)]
+    lines += ["fingerprint " + answer["fingerprint"]] if "fingerprint" in answer else []
+    return "\n".join(lines + ["not proven: " + text for text in answer["unproven"]])
+
+
+def say(text: str, stream: TextIO) -> None:
+    """One clean line a fact, whatever a hostile file put into it."""
+    clean = "\n".join("".join(c if c.isprintable() else "?" for c in row) for row in text.split("\n"))
+    stream.write(clean.encode("ascii", "backslashreplace").decode("ascii") + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,202 @@
+"""A small true story in the ledger: two pools, three allocations, runs that end in every way. Made by the services."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fabrique.core import booking
+from fabrique.core.booking import Exhaustion, Frozen, Policy
+from fabrique.core.units import HOUR_MS, MG, MJ, MJ_PER_KWH, Amount, Unit
+
+if TYPE_CHECKING:
+    from fabrique.apps.access.models import Allocation, Project
+
+START = 1_788_220_800_000  # 1 September 2026, 00:00 UTC
+CPU, CAD = Unit("core-ms:this-cpu"), Unit("uCAD")
+FACTOR = {
+    "zone": "CA-QC",
+    "kind": "average",
+    "scope": None,
+    "basis": "consumption",
+    "method": "location",
+    "year": 2023,
+    "source": "a test's",
+    "mg_per_kwh": 35_000,
+}
+FROZEN = Frozen(35_000, "CA-QC/average/2023", Fraction(40_000), CAD, "cores/1")
+
+
+@dataclass
+class Story:
+    """What was told so far; `now` moves on an hour with each act."""
+
+    hub: str = "test-hub"
+    now: int = START
+    allocations: dict[str, Allocation] = field(default_factory=dict)
+    projects: dict[str, Project] = field(default_factory=dict)
+    earlier: dict[str, str] = field(default_factory=dict)  # a checkpoint that left the hub half-way
+    open_hold: str = ""
+
+    def tick(self) -> int:
+        self.now += HOUR_MS
+        return self.now
+
+    def key(self, name: str) -> str:
+        return str(self.allocations[name].id)
+
+    def hold(self, name: str, run: int, hours: int) -> object:
+        from fabrique.apps.ledger import services
+
+        allocation = self.allocations[name]
+        amounts = [Amount(CPU, hours * HOUR_MS), Amount(MJ, hours * MJ_PER_KWH // 10)]
+        with services.batch("cycle", {"epoch": run}, now=self.tick()) as acts:
+            return acts.hold(self.key(name), allocation.pool, amounts, FROZEN, uuid.uuid5(uuid.NAMESPACE_OID, str(run)))
+
+    def run(self, name: str, run: int, hours: int, used: int, bucket: str = "used", **more: object) -> dict[Unit, int]:
+        """Hold, meter, settle: `used` milliseconds of one core at 30 W."""
+        from fabrique.apps.ledger import services
+        from fabrique.apps.ledger.models import Hold
+
+        hold = self.hold(name, run, hours)
+        assert isinstance(hold, Hold)
+        energy = used * 30
+        carbon, price = booking.carbon_of(energy, FROZEN.mg_per_kwh), booking.price_of(used, FROZEN.price)
+        detail = {**self.detail(run, used), **more}
+        services.write(
+            "meter", {}, booking.meter("site", energy + 9_000, energy, 7_000, 1_500, f"w{run}", {}), now=self.tick()
+        )
+        with services.batch("cycle", {"epoch": run}, now=self.tick()) as acts:
+            charged = acts.settle(hold, {CPU: used, MJ: energy, MG: carbon, CAD: price}, detail, bucket)
+            acts.add(booking.supply("site", energy, str(hold.id), detail))
+            acts.add(booking.forecast_variance(carbon, carbon + run - 2, str(hold.id), detail))
+        return charged
+
+    def detail(self, run: int, used: int) -> dict[str, object]:
+        return {
+            "run": f"run-{run}",
+            "job": run,
+            "partition": "this-machine",
+            "elapsed_ms": used,
+            "energy": {"basis": "modelled", "how": "linear", "error_permille": 370, "tested_on": None},
+            "factor": FACTOR,
+            "rate": "cores/1",
+        }
+
+    def give_back(self, name: str, run: int, amounts: Mapping[Unit, int], bucket: str) -> None:
+        from fabrique.apps.ledger import services
+
+        ref = str(uuid.uuid5(uuid.NAMESPACE_OID, str(run)))
+        lines = booking.refund(
+            self.key(name),
+            self.allocations[name].pool,
+            [Amount(u, v) for u, v in amounts.items()],
+            [CPU, MJ],
+            ref,
+            {"job": run, "cause": {"code": "refund.hub-failure", "cause": "power"}},
+            bucket,
+        )
+        services.write("refund", {"hold": ref}, lines, now=self.tick())
+
+    def tell(self) -> None:
+        from fabrique.apps.ledger import services
+
+        capacity = [("union", Amount(CPU, 9000 * HOUR_MS)), ("national", Amount(CPU, 900 * HOUR_MS))]
+        services.write("genesis", {"hub": self.hub}, booking.genesis(capacity, "genesis", {}), now=self.now)
+        limits = {CPU: (100 * HOUR_MS, Policy()), MJ: (10 * MJ_PER_KWH, Policy(Exhaustion.DEGRADE, 250))}
+        for name, allocation in self.allocations.items():
+            services.open_allocation(self.key(name), allocation.pool, limits, ref=f"award-{name}", now=self.tick())
+        self.run("a", 1, 4, 2 * HOUR_MS)
+        self.run("b", 2, 4, 3 * HOUR_MS + 1)
+        self.earlier = services.checkpoint_json(services.checkpoint(self.hub, now=self.tick()))
+        self.give_back("a", 3, self.run("a", 3, 2, HOUR_MS, "lost"), "lost")
+        charged = self.run("a", 4, 10, 10 * HOUR_MS)
+        rebate = booking.rebate(
+            self.key("a"),
+            Amount(CPU, charged[CPU]),
+            850,
+            str(uuid.uuid5(uuid.NAMESPACE_OID, "4")),
+            {"job": 4, "cause": {"code": "rebate.power-level", "level": "60 %", "throughput_permille": 850}},
+        )
+        services.write("rebate", {}, rebate, now=self.tick())
+        self.run("a", 5, 1, 2 * HOUR_MS)  # beyond its hold
+        moved = booking.transfer(
+            self.key("a"), self.key("b"), [Amount(CPU, 5 * HOUR_MS)], services.balance, "agreement"
+        )
+        services.write("transfer", {}, moved, now=self.tick())
+        services.end_allocation(self.key("c"), "national", now=self.tick())
+        hold = self.hold("a", 6, 3)
+        self.open_hold = str(getattr(hold, "id", ""))
+        services.checkpoint(self.hub, now=self.tick())
+
+
+@pytest.fixture
+def story(db: None) -> Story:
+    """The whole story, told. Titles are hostile: they are other people's words."""
+    told = _people()
+    told.tell()
+    return told
+
+
+@pytest.fixture
+def untold(db: None) -> Story:
+    """Its people and allocations, and an empty ledger."""
+    return _people()
+
+
+@pytest.fixture
+def fixed() -> Callable[[str], uuid.UUID]:
+    return _fixed
+
+
+def _fixed(name: str) -> uuid.UUID:
+    return uuid.uuid5(uuid.NAMESPACE_OID, name)
+
+
+TITLE = 'Forêts "2100" <script>alert(1)</script> #eval("1+1") $x^2$ \\ * _'
+
+
+def _people() -> Story:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from django.conf import settings
+
+    from fabrique.apps.access.models import Allocation, Application, Award, Project
+    from fabrique.apps.ledger.models import Rate
+    from fabrique.apps.people.models import Organisation, Person
+
+    keys = settings.HOME / "keys"
+    keys.mkdir(parents=True, exist_ok=True)
+    (keys / "ledger.key").write_text(Ed25519PrivateKey.from_private_bytes(b"7" * 32).private_bytes_raw().hex())
+    Rate.objects.create(
+        name="cores", version=1, unit=CPU, currency=CAD, numerator=40_000, from_ms=START, source="a test's", assumed=True
+    )
+    who = Person.objects.create(id=_fixed("who"), email="who@example.org", name="Who")
+    home = Organisation.objects.create(id=_fixed("org"), name="Home", kind="startup", country="CA", created_ms=START)
+    story = Story()
+    for name, project, pool in (("a", "p-3f9a2c", "union"), ("b", "p-77aa01", "union"), ("c", "p-3f9a2c", "national")):
+        owner, _ = Project.objects.get_or_create(
+            code=project, defaults={"id": _fixed(project), "serial": len(story.projects) + 1, "title": TITLE, "organisation": home, "created_ms": START}
+        )
+        story.projects[name] = owner
+        times = {"starts_ms": START, "ends_ms": START + 2000 * HOUR_MS}
+        application = Application.objects.create(
+            id=_fixed(f"application-{name}"),
+            mode="playground",
+            mode_version=1,
+            applicant=who,
+            project=owner,
+            created_ms=START,
+            changed_ms=START,
+        )
+        award = Award.objects.create(
+            id=_fixed(f"award-{name}"), application=application, pool=pool, amounts={}, decided_ms=START, **times
+        )
+        story.allocations[name] = Allocation.objects.create(
+            id=_fixed(f"allocation-{name}"), award=award, project=owner, pool=pool, mode="playground", **times
+        )
+    return story
