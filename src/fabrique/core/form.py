@@ -76,7 +76,7 @@ def _unknown(mode: Mode, form: Mapping[str, object]) -> list[FieldError]:
 
 
 def _printable(name: str) -> str:
-    return name if text_error("", name, 80) is None else name.encode("ascii", "backslashreplace").decode("ascii")
+    return name if text_error("", name, 80) is None else ascii(name)[1:-1]
 
 
 def _read(field: Field, given: object) -> Value | FieldError:

@@ -142,6 +142,8 @@ def _asked(chosen: Mapping[str, _Given]) -> tuple[dict[str, Any], list[Complaint
             if (given.line == 0) is of_flags:
                 complaints += _read(given, together)
         asked.update(together)
+    if "nodes" in asked:
+        asked.setdefault("cores", max(asked["nodes"], 1))  # one on each
     return asked, complaints
 
 
@@ -196,6 +198,8 @@ _READERS: Final[Mapping[str, Callable[[str], dict[str, Any]]]] = {
     "output": _as("output_limit_bytes", values.size),
 }
 KEYS: Final = tuple(_READERS)
+# Where a value stands that has no line of its own.
+_BESIDE: Final = {"lead": "preemptible", "kinds": "accelerators", "cores": "nodes"}
 
 _CODES: Final[Mapping[str, str]] = {
     "not-a-whole-device": "script.fraction",
@@ -208,9 +212,9 @@ _CODES: Final[Mapping[str, str]] = {
 
 
 def _wrong(error: FieldError, chosen: Mapping[str, _Given], file: str) -> Complaint:
-    """A rule of the job that is broken, at the line that broke it (a lead stands in `preemptible`)."""
-    key = "preemptible" if error.field == "lead" else error.field
-    place = chosen.get(key, _Given(file, 0, key, ""))
+    """A rule of the job that is broken, at the line that broke it; see `_BESIDE`."""
+    key = error.field
+    place = chosen.get(key) or chosen.get(_BESIDE.get(key, key)) or _Given(file, 0, key, "")
     if error.code == "out-of-bounds":
         return place.complaint("value.bound", bound=f"{error.params['least']} … {error.params['most']}")
     if error.code in ("too-many", "too-long"):
