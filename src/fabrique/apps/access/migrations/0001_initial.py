@@ -7,109 +7,179 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('people', '0001_initial'),
+        ("people", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Application',
+            name="Application",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('mode', models.CharField(max_length=40)),
-                ('mode_version', models.IntegerField()),
-                ('form', models.JSONField(default=dict)),
-                ('state', models.CharField(choices=[('draft', 'Draft'), ('submitted', 'Submitted'), ('ineligible', 'Ineligible'), ('awarded', 'Awarded'), ('refused', 'Refused'), ('withdrawn', 'Withdrawn')], default='draft', max_length=12)),
-                ('created_ms', models.BigIntegerField()),
-                ('changed_ms', models.BigIntegerField()),
-                ('submitted_ms', models.BigIntegerField(null=True)),
-                ('due_ms', models.BigIntegerField(null=True)),
-                ('decided_ms', models.BigIntegerField(null=True)),
-                ('reason', models.JSONField(default=dict)),
-                ('applicant', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='applications', to=settings.AUTH_USER_MODEL)),
-                ('decided_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("mode", models.CharField(max_length=40)),
+                ("mode_version", models.IntegerField()),
+                ("form", models.JSONField(default=dict)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("draft", "Draft"),
+                            ("submitted", "Submitted"),
+                            ("ineligible", "Ineligible"),
+                            ("awarded", "Awarded"),
+                            ("refused", "Refused"),
+                            ("withdrawn", "Withdrawn"),
+                        ],
+                        default="draft",
+                        max_length=12,
+                    ),
+                ),
+                ("created_ms", models.BigIntegerField()),
+                ("changed_ms", models.BigIntegerField()),
+                ("submitted_ms", models.BigIntegerField(null=True)),
+                ("due_ms", models.BigIntegerField(null=True)),
+                ("decided_ms", models.BigIntegerField(null=True)),
+                ("reason", models.JSONField(default=dict)),
+                (
+                    "applicant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="applications",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "decided_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-created_ms', 'id'],
+                "ordering": ["-created_ms", "id"],
             },
         ),
         migrations.CreateModel(
-            name='Award',
+            name="Award",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('pool', models.CharField(max_length=64)),
-                ('amounts', models.JSONField()),
-                ('starts_ms', models.BigIntegerField()),
-                ('ends_ms', models.BigIntegerField()),
-                ('decided_ms', models.BigIntegerField()),
-                ('application', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='award', to='access.application')),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("pool", models.CharField(max_length=64)),
+                ("amounts", models.JSONField()),
+                ("starts_ms", models.BigIntegerField()),
+                ("ends_ms", models.BigIntegerField()),
+                ("decided_ms", models.BigIntegerField()),
+                (
+                    "application",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="award", to="access.application"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='EligibilityAnswer',
+            name="EligibilityAnswer",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('stage', models.CharField(max_length=12)),
-                ('rule', models.CharField(max_length=40)),
-                ('verdict', models.CharField(max_length=8)),
-                ('reason', models.JSONField()),
-                ('evidence', models.JSONField(default=dict)),
-                ('at_ms', models.BigIntegerField()),
-                ('application', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='answers', to='access.application')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("stage", models.CharField(max_length=12)),
+                ("rule", models.CharField(max_length=40)),
+                ("verdict", models.CharField(max_length=8)),
+                ("reason", models.JSONField()),
+                ("evidence", models.JSONField(default=dict)),
+                ("at_ms", models.BigIntegerField()),
+                (
+                    "application",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="answers", to="access.application"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='Project',
+            name="Project",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('code', models.CharField(max_length=40, unique=True)),
-                ('serial', models.IntegerField(unique=True)),
-                ('title', models.CharField(max_length=200)),
-                ('created_ms', models.BigIntegerField()),
-                ('organisation', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='projects', to='people.organisation')),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("code", models.CharField(max_length=40, unique=True)),
+                ("serial", models.IntegerField(unique=True)),
+                ("title", models.CharField(max_length=200)),
+                ("created_ms", models.BigIntegerField()),
+                (
+                    "organisation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="projects", to="people.organisation"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['code'],
+                "ordering": ["code"],
             },
         ),
         migrations.AddField(
-            model_name='application',
-            name='project',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='applications', to='access.project'),
+            model_name="application",
+            name="project",
+            field=models.ForeignKey(
+                null=True, on_delete=django.db.models.deletion.PROTECT, related_name="applications", to="access.project"
+            ),
         ),
         migrations.CreateModel(
-            name='Allocation',
+            name="Allocation",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('pool', models.CharField(db_index=True, max_length=64)),
-                ('mode', models.CharField(max_length=40)),
-                ('starts_ms', models.BigIntegerField()),
-                ('ends_ms', models.BigIntegerField()),
-                ('data_deletion_ms', models.BigIntegerField(null=True)),
-                ('state', models.CharField(choices=[('open', 'Open'), ('ended', 'Ended')], default='open', max_length=8)),
-                ('award', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='allocation', to='access.award')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='allocations', to='access.project')),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("pool", models.CharField(db_index=True, max_length=64)),
+                ("mode", models.CharField(max_length=40)),
+                ("starts_ms", models.BigIntegerField()),
+                ("ends_ms", models.BigIntegerField()),
+                ("data_deletion_ms", models.BigIntegerField(null=True)),
+                (
+                    "state",
+                    models.CharField(choices=[("open", "Open"), ("ended", "Ended")], default="open", max_length=8),
+                ),
+                (
+                    "award",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="allocation", to="access.award"
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="allocations", to="access.project"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['starts_ms', 'id'],
+                "ordering": ["starts_ms", "id"],
             },
         ),
         migrations.CreateModel(
-            name='ProjectMember',
+            name="ProjectMember",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('role', models.CharField(choices=[('pi', 'pi'), ('member', 'member')], max_length=10)),
-                ('since_ms', models.BigIntegerField()),
-                ('until_ms', models.BigIntegerField(null=True)),
-                ('person', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='projects', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='members', to='access.project')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("role", models.CharField(choices=[("pi", "pi"), ("member", "member")], max_length=10)),
+                ("since_ms", models.BigIntegerField()),
+                ("until_ms", models.BigIntegerField(null=True)),
+                (
+                    "person",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="projects",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="members", to="access.project"
+                    ),
+                ),
             ],
         ),
     ]

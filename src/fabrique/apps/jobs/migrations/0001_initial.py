@@ -7,108 +7,167 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('access', '0001_initial'),
+        ("access", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='HubState',
+            name="HubState",
             fields=[
-                ('id', models.IntegerField(default=1, primary_key=True, serialize=False)),
-                ('observe_only', models.BooleanField(default=False)),
-                ('observe_only_since_ms', models.BigIntegerField(null=True)),
-                ('gap_from_ms', models.BigIntegerField(null=True)),
-                ('last_cycle_ms', models.BigIntegerField(null=True)),
-                ('cycles', models.BigIntegerField(default=0)),
-                ('meter_state', models.JSONField(default=dict)),
+                ("id", models.IntegerField(default=1, primary_key=True, serialize=False)),
+                ("observe_only", models.BooleanField(default=False)),
+                ("observe_only_since_ms", models.BigIntegerField(null=True)),
+                ("gap_from_ms", models.BigIntegerField(null=True)),
+                ("last_cycle_ms", models.BigIntegerField(null=True)),
+                ("cycles", models.BigIntegerField(default=0)),
+                ("meter_state", models.JSONField(default=dict)),
             ],
         ),
         migrations.CreateModel(
-            name='Lease',
+            name="Lease",
             fields=[
-                ('name', models.CharField(max_length=20, primary_key=True, serialize=False)),
-                ('holder', models.CharField(blank=True, max_length=120)),
-                ('epoch', models.BigIntegerField(default=0)),
-                ('expires_ms', models.BigIntegerField(default=0)),
+                ("name", models.CharField(max_length=20, primary_key=True, serialize=False)),
+                ("holder", models.CharField(blank=True, max_length=120)),
+                ("epoch", models.BigIntegerField(default=0)),
+                ("expires_ms", models.BigIntegerField(default=0)),
             ],
         ),
         migrations.CreateModel(
-            name='Job',
+            name="Job",
             fields=[
-                ('number', models.BigAutoField(primary_key=True, serialize=False)),
-                ('key', models.UUIDField(default=uuid.uuid4, editable=False, unique=True)),
-                ('name', models.CharField(max_length=80)),
-                ('spec', models.JSONField()),
-                ('script', models.TextField()),
-                ('status', models.CharField(choices=[('pending', 'pending'), ('admitted', 'admitted'), ('starting', 'starting'), ('running', 'running'), ('ending', 'ending'), ('completed', 'completed'), ('failed', 'failed'), ('cancelled', 'cancelled'), ('lost', 'lost'), ('refused', 'refused')], default='pending', max_length=10)),
-                ('reason', models.JSONField(default=dict)),
-                ('forecast', models.JSONField(default=dict)),
-                ('submitted_ms', models.BigIntegerField()),
-                ('changed_ms', models.BigIntegerField()),
-                ('cancel_ms', models.BigIntegerField(null=True)),
-                ('allocation', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='jobs', to='access.allocation')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='jobs', to='access.project')),
-                ('submitter', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='jobs', to=settings.AUTH_USER_MODEL)),
+                ("number", models.BigAutoField(primary_key=True, serialize=False)),
+                ("key", models.UUIDField(default=uuid.uuid4, editable=False, unique=True)),
+                ("name", models.CharField(max_length=80)),
+                ("spec", models.JSONField()),
+                ("script", models.TextField()),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("pending", "pending"),
+                            ("admitted", "admitted"),
+                            ("starting", "starting"),
+                            ("running", "running"),
+                            ("ending", "ending"),
+                            ("completed", "completed"),
+                            ("failed", "failed"),
+                            ("cancelled", "cancelled"),
+                            ("lost", "lost"),
+                            ("refused", "refused"),
+                        ],
+                        default="pending",
+                        max_length=10,
+                    ),
+                ),
+                ("reason", models.JSONField(default=dict)),
+                ("forecast", models.JSONField(default=dict)),
+                ("submitted_ms", models.BigIntegerField()),
+                ("changed_ms", models.BigIntegerField()),
+                ("cancel_ms", models.BigIntegerField(null=True)),
+                (
+                    "allocation",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="jobs", to="access.allocation"
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="jobs", to="access.project"
+                    ),
+                ),
+                (
+                    "submitter",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="jobs", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-number'],
+                "ordering": ["-number"],
             },
         ),
         migrations.CreateModel(
-            name='Run',
+            name="Run",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('attempt', models.IntegerField(default=1)),
-                ('engine', models.CharField(max_length=40)),
-                ('partition', models.CharField(max_length=64)),
-                ('kind', models.CharField(max_length=64)),
-                ('unit', models.CharField(max_length=80)),
-                ('share_milli', models.BigIntegerField()),
-                ('bound', models.JSONField(default=dict)),
-                ('hold', models.UUIDField(unique=True)),
-                ('state', models.CharField(choices=[('planned', 'Planned'), ('running', 'Running'), ('ended', 'Ended'), ('lost', 'Lost'), ('abandoned', 'Abandoned')], db_index=True, default='planned', max_length=10)),
-                ('planned_ms', models.BigIntegerField()),
-                ('started_ms', models.BigIntegerField(null=True)),
-                ('ended_ms', models.BigIntegerField(null=True)),
-                ('elapsed_ms', models.BigIntegerField(null=True)),
-                ('seen_ms', models.BigIntegerField(null=True)),
-                ('exit_code', models.IntegerField(null=True)),
-                ('reason', models.JSONField(default=dict)),
-                ('usage', models.JSONField(default=dict)),
-                ('energy_mj', models.BigIntegerField(default=0)),
-                ('energy_provenance', models.JSONField(default=dict)),
-                ('charged', models.JSONField(default=dict)),
-                ('settled_entry', models.BigIntegerField(null=True)),
-                ('job', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='jobs.job')),
+                ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
+                ("attempt", models.IntegerField(default=1)),
+                ("engine", models.CharField(max_length=40)),
+                ("partition", models.CharField(max_length=64)),
+                ("kind", models.CharField(max_length=64)),
+                ("unit", models.CharField(max_length=80)),
+                ("share_milli", models.BigIntegerField()),
+                ("bound", models.JSONField(default=dict)),
+                ("hold", models.UUIDField(unique=True)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("planned", "Planned"),
+                            ("running", "Running"),
+                            ("ended", "Ended"),
+                            ("lost", "Lost"),
+                            ("abandoned", "Abandoned"),
+                        ],
+                        db_index=True,
+                        default="planned",
+                        max_length=10,
+                    ),
+                ),
+                ("planned_ms", models.BigIntegerField()),
+                ("started_ms", models.BigIntegerField(null=True)),
+                ("ended_ms", models.BigIntegerField(null=True)),
+                ("elapsed_ms", models.BigIntegerField(null=True)),
+                ("seen_ms", models.BigIntegerField(null=True)),
+                ("exit_code", models.IntegerField(null=True)),
+                ("reason", models.JSONField(default=dict)),
+                ("usage", models.JSONField(default=dict)),
+                ("energy_mj", models.BigIntegerField(default=0)),
+                ("energy_provenance", models.JSONField(default=dict)),
+                ("charged", models.JSONField(default=dict)),
+                ("settled_entry", models.BigIntegerField(null=True)),
+                (
+                    "job",
+                    models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="runs", to="jobs.job"),
+                ),
             ],
             options={
-                'ordering': ['planned_ms', 'id'],
+                "ordering": ["planned_ms", "id"],
             },
         ),
         migrations.CreateModel(
-            name='Intent',
+            name="Intent",
             fields=[
-                ('id', models.CharField(max_length=64, primary_key=True, serialize=False)),
-                ('act', models.CharField(choices=[('submit', 'submit'), ('cancel', 'cancel'), ('preempt', 'preempt')], max_length=10)),
-                ('epoch', models.BigIntegerField()),
-                ('created_ms', models.BigIntegerField()),
-                ('acted_ms', models.BigIntegerField(null=True)),
-                ('resolved_ms', models.BigIntegerField(db_index=True, null=True)),
-                ('absences', models.IntegerField(default=0)),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='intents', to='jobs.run')),
+                ("id", models.CharField(max_length=64, primary_key=True, serialize=False)),
+                (
+                    "act",
+                    models.CharField(
+                        choices=[("submit", "submit"), ("cancel", "cancel"), ("preempt", "preempt")], max_length=10
+                    ),
+                ),
+                ("epoch", models.BigIntegerField()),
+                ("created_ms", models.BigIntegerField()),
+                ("acted_ms", models.BigIntegerField(null=True)),
+                ("resolved_ms", models.BigIntegerField(db_index=True, null=True)),
+                ("absences", models.IntegerField(default=0)),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="intents", to="jobs.run"
+                    ),
+                ),
             ],
         ),
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(fields=['status', 'number'], name='jobs_job_queue'),
+            model_name="job",
+            index=models.Index(fields=["status", "number"], name="jobs_job_queue"),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.UniqueConstraint(fields=('job', 'attempt'), name='jobs_run_attempt'),
+            model_name="run",
+            constraint=models.UniqueConstraint(fields=("job", "attempt"), name="jobs_run_attempt"),
         ),
     ]
