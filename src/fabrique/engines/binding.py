@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from fabrique.core.errors import FabriqueError
+from fabrique.engines import records
 from fabrique.engines.protocol import DeviceSlot, RunSpec
 
 VARIABLE: Final = {
@@ -42,14 +43,14 @@ def environment(spec: RunSpec, work: str, path: str) -> dict[str, str]:
     """
     threads = str(spec.core_count)
     return {
-        **{name: threads for name in THREADS},
+        **dict.fromkeys(THREADS, threads),
         "LANG": "C.UTF-8",
         "TERM": "dumb",
         **spec.environment,
         "PATH": spec.environment.get("PATH", path),
         "HOME": work,
         "PWD": work,
-        "TMPDIR": f"{work}/tmp",
+        "TMPDIR": f"{work}/{records.TEMPORARY}",
         "USER": spec.user.label,
         "LOGNAME": spec.user.label,
         "FABRIQUE_INTENT": spec.intent,

@@ -6,6 +6,9 @@
 - *none*: nothing here can separate them. Such a deployment is for a single trusted user.
 """
 
+# Views are made of texts: they go to system calls, arguments and JSON.
+# ruff: noqa: PTH110, PTH112
+
 from __future__ import annotations
 
 import os
@@ -13,10 +16,11 @@ import pwd
 import shutil
 import stat
 import tempfile
+from binascii import b2a_base64
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from fabrique.core.errors import FabriqueError
 from fabrique.engines import landlock, records, view
@@ -24,6 +28,7 @@ from fabrique.engines.launch import SHIM_LOG, SOURCE, launch_and_wait, python
 
 Kind = Literal["own-user", "bubblewrap", "landlock", "none"]
 
+SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - each run gets its own in its place
 TRIAL_UID: Final = 200_000
 _TRIAL_S: Final = 20
 # Succeeds only when the job works in its own folder and sees nothing of the hub's.
@@ -49,7 +54,7 @@ class Isolation:
         """Whether jobs of people who do not trust each other must be refused."""
         return self.kind == "none"
 
-    def order(self, work: Path, uid: int | None, with_devices: bool) -> dict[str, object]:
+    def order(self, work: Path, uid: int | None, with_devices: bool) -> dict[str, Any]:
         """How the shim and the keeper are to set one run apart: parts of the order and of its plan.
 
         Raises `engine.refused` when a run needs its own user and has none.
@@ -74,8 +79,8 @@ class Isolation:
     def _mounts(self, work: str) -> list[view.Step]:
         covered = {os.path.realpath(self.home)}
         covered |= {path for path in map(view.blocked, [work, *self._exposed()]) if path}
-        shared: view.Step = {"cover": "/dev/shm", "mode": "1777", "writable": True}
-        return [*view.steps(covered, self._exposed(), work), *([shared] if os.path.isdir("/dev/shm") else [])]
+        shared: view.Step = {"cover": SHARED_MEMORY, "mode": "1777", "writable": True}
+        return [*view.steps(covered, self._exposed(), work), *([shared] if os.path.isdir(SHARED_MEMORY) else [])]
 
     def _covered(self) -> list[str]:
         """The hub's home, the home of the user it runs as (keys, start-up files), and the sockets of services."""
@@ -90,7 +95,7 @@ class Isolation:
 
 def detect(home: Path, exposed: Sequence[Path] = ()) -> Isolation:
     """The strongest wall that works here, tried for real with a small job in `home` (which must exist)."""
-    refusals = []
+    refusals: list[str] = []
     for candidate in _candidates(home, tuple(exposed)):
         trouble = _try(candidate) if candidate.own_view or candidate.kind != "own-user" else _try_ajar(candidate)
         if trouble is None:
@@ -137,7 +142,7 @@ def _try(candidate: Isolation) -> str | None:
             return None
         said = (run / SHIM_LOG).read_text(errors="replace").strip().rpartition("\n")[2]
         return str(record.get("error") or said or f"the trial job ended with {record.get('exit_code')}")[:200]
-    except (OSError, FabriqueError, records.Broken) as error:
+    except (OSError, FabriqueError, records.BrokenRecordError) as error:
         return str(error)[:200]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -158,14 +163,16 @@ def _try_ajar(candidate: Isolation) -> str | None:
 
 
 def _trial_order(candidate: Isolation, run: Path, secret: Path) -> dict[str, object]:
-    from binascii import b2a_base64
-
-    work = run / records.WORK
-    parts = candidate.order(work, TRIAL_UID, with_devices=False)
-    environment = {"SECRET": str(secret), "RECORD": str(run / records.ORDER), "TMPDIR": f"{work}/tmp"}
-    plan = {"cores": [], "work": str(work), "program": f"{work}/{records.SCRIPT}"}
-    plan["environment"] = {"PATH": "/usr/local/bin:/usr/bin:/bin", "FABRIQUE_INTENT": run.name, **environment}
-    inner = parts["plan"]
-    assert isinstance(inner, dict)
+    work = str(run / records.WORK)
+    parts = candidate.order(Path(work), TRIAL_UID, with_devices=False)
+    plan: dict[str, object] = {"cores": [], "work": work, "program": f"{work}/{records.SCRIPT}"}
+    plan["environment"] = {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "FABRIQUE_INTENT": run.name,
+        "SECRET": str(secret),
+        "RECORD": str(run / records.ORDER),
+        "TMPDIR": f"{work}/{records.TEMPORARY}",
+    }
     limits = {"walltime": 10_000, "lead": 0, "grace": 500, "memory": None, "warning": None, "output_limit": 65_536}
-    return {**limits, **parts, "script": b2a_base64(_TRIAL.encode()).decode(), "plan": {**inner, **plan}}
+    parts |= {"script": b2a_base64(_TRIAL.encode()).decode(), "plan": {**parts.pop("plan"), **plan}}
+    return {**limits, **parts}

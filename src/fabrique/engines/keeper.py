@@ -8,8 +8,11 @@ another pipe, in lines: `{"began": true}` and then `{"status": â€¦, "cpu_ms": â€
 the job could not be started.
 """
 
+# ruff: noqa: S606 - becoming another program is what it is for
+
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -123,11 +126,9 @@ def _run(program: str, environment: dict[str, str]) -> NoReturn:
 
 def _go_first_when_memory_ends() -> None:
     """When the machine itself runs out of memory, a job goes before the hub."""
-    try:
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-            file.write("500")
-    except OSError:
-        pass  # a container may forbid it; the run's own limit still holds
+    # A container may forbid it; the run's own limit still holds.
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write("500")
 
 
 def _wait(job: int) -> int:
@@ -172,10 +173,8 @@ def _read_all(pipe: int) -> bytes:
 
 
 def _answer(pipe: int, answer: dict[str, object]) -> None:
-    try:
+    with contextlib.suppress(BrokenPipeError):  # the shim is gone, and with it whoever wanted to know
         os.write(pipe, json.dumps(answer).encode() + b"\n")
-    except BrokenPipeError:
-        pass  # the shim is gone, and with it whoever wanted to know
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import stat
 import time
 from binascii import b2a_base64
 from collections.abc import Callable, Sequence
@@ -62,7 +61,7 @@ class LocalEngine:
         self._boot = records.boot_id()
         # A job under its own user, without its own view of the files, must be able to walk to its folder.
         self._mode = 0o711 if isolation.kind == "own-user" and not isolation.own_view else 0o700
-        with _available():
+        with _Answering():
             root.mkdir(mode=self._mode, parents=True, exist_ok=True)
             root.chmod(self._mode)
 
@@ -70,32 +69,32 @@ class LocalEngine:
         """Write the order, once, then start a shim; which of several shims takes the run, the claim decides."""
         run = self._run(spec.intent)
         order = self._order(spec, run)
-        with _available():
+        with _Answering():
             run.mkdir(mode=self._mode, exist_ok=True)
             records.write_once(str(run / records.ORDER), order)
             if not (run / records.CLAIM).exists():
                 launch(run)
 
     def observe(self, intents: Sequence[str]) -> list[Observation]:
-        with _available():
+        with _Answering():
             return [self._observe(intent) for intent in intents]
 
     def cancel(self, intent: str, grace_ms: int) -> None:
         run = self._run(intent)
-        with _available():
+        with _Answering():
             run.mkdir(mode=self._mode, exist_ok=True)
             records.write(str(run / records.CANCEL), {"grace_ms": max(0, grace_ms)})
 
     def preempt(self, intent: str) -> None:
         run = self._run(intent)
-        with _available():
+        with _Answering():
             run.mkdir(mode=self._mode, exist_ok=True)
             records.write(str(run / records.PREEMPT), {})
 
     def hold(self, intents: Sequence[str]) -> None:
         """Before the start only: a started run cannot be paused here. A shim that has it waits."""
         started = []
-        with _available():
+        with _Answering():
             for intent in intents:
                 run = self._run(intent)
                 run.mkdir(mode=self._mode, exist_ok=True)
@@ -107,25 +106,25 @@ class LocalEngine:
             raise FabriqueError("engine.refused", why="started", intents=started)
 
     def release(self, intents: Sequence[str]) -> None:
-        with _available():
+        with _Answering():
             for intent in intents:
                 (self._run(intent) / records.HOLD).unlink(missing_ok=True)
 
     def list(self) -> Listing:
         """Taken by a shim, that is: an order without a claim is not here, for nothing runs under it."""
         at = self._clock()
-        with _available():
+        with _Answering():
             names = sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir(follow_symlinks=False))
             return Listing(True, tuple(name for name in names if (self.root / name / records.CLAIM).exists()), at)
 
     def adopt(self, intent: str) -> bool:
-        with _available():
+        with _Answering():
             return (self._run(intent) / records.CLAIM).exists()
 
     def read_log(self, intent: str, offset: int, limit: int) -> tuple[bytes, int, bool]:
         run = self._run(intent)
         offset = max(0, offset)
-        with _available():
+        with _Answering():
             if not (run / records.CLAIM).exists():
                 raise FabriqueError("log.missing", intent=intent)
             over = (run / records.EXIT).exists() or (run / records.LOST).exists()
@@ -147,7 +146,7 @@ class LocalEngine:
         run = self._run(intent)
         if self._observe(intent).state in ("starting", "running"):
             raise FabriqueError("engine.refused", why="running", intent=intent)
-        with _available():
+        with _Answering():
             gone = run.with_name(f".{intent}.{os.urandom(4).hex()}")
             try:
                 run.rename(gone)
@@ -163,7 +162,7 @@ class LocalEngine:
         work = run / records.WORK
         number = None if spec.preempt_signal is None else int(signal.Signals[f"SIG{spec.preempt_signal}"])
         parts = self.isolation.order(work, spec.user.uid, with_devices=bool(spec.devices))
-        plan = cast("dict[str, object]", parts["plan"]) | {
+        plan = parts["plan"] | {
             "cores": sorted(spec.cores),
             "work": str(work),
             "program": str(work / records.SCRIPT),
@@ -209,7 +208,7 @@ class LocalEngine:
         return _over(intent, record)
 
 
-class _available:
+class _Answering:
     """Turns what the operating system refuses into `engine.unavailable`."""
 
     def __enter__(self) -> None:
@@ -224,7 +223,7 @@ def _read(run: Path, name: str) -> dict[str, Any] | None:
     """A record; None also when it cannot be read: then it proves nothing, and the run counts as lost."""
     try:
         return records.read(str(run / name))
-    except records.Broken:
+    except records.BrokenRecordError:
         return {} if name == records.CLAIM else None
 
 
@@ -276,8 +275,7 @@ def _sweep(intent: str) -> bool:
 def _delete(folder: Path) -> None:
     """Remove a tree whose owner may have closed its folders; symbolic links are removed, never followed."""
     for parent, folders, _ in os.walk(folder):
-        for name in folders:
-            path = os.path.join(parent, name)
-            if not stat.S_ISLNK(os.lstat(path).st_mode):
-                os.chmod(path, 0o700)
-    shutil.rmtree(folder, ignore_errors=False)
+        for path in (Path(parent, name) for name in folders):
+            if not path.is_symlink():
+                path.chmod(0o700)
+    shutil.rmtree(folder)

@@ -3,6 +3,9 @@
 Pure but for looking at folders. One list of steps, said three ways: mounts, bubblewrap's arguments, Landlock's lists.
 """
 
+# Paths are texts here: they go to system calls, arguments and JSON.
+# ruff: noqa: PTH112, PTH114, PTH116, PTH118, PTH120, PTH208
+
 from __future__ import annotations
 
 import os
@@ -10,11 +13,13 @@ import stat
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from fabrique.engines import records
+
 Step = dict[str, object]
 
 GPU_NODES: Final = ("/dev/nvidia", "/dev/kfd", "/dev/dri", "/dev/accel", "/dev/habanalabs", "/dev/hl")
 PLAIN_NODES: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
-TEMPORARY: Final = ("/tmp", "/var/tmp")
+TEMPORARY: Final = ("/tmp", "/var/tmp")  # noqa: S108 - each run gets its own in their place
 
 
 def steps(covered: Iterable[str], exposed: Iterable[str], work: str) -> list[Step]:
@@ -25,7 +30,8 @@ def steps(covered: Iterable[str], exposed: Iterable[str], work: str) -> list[Ste
     """
     wanted: dict[str, Step] = {path: {"cover": path, "mode": "0755"} for path in covered}
     wanted |= {path: {"bind": path, "at": path, "writable": False} for path in exposed}
-    wanted |= {path: {"bind": f"{work}/tmp", "at": path, "writable": True} for path in TEMPORARY if os.path.isdir(path)}
+    own = f"{work}/{records.TEMPORARY}"
+    wanted |= {path: {"bind": own, "at": path, "writable": True} for path in TEMPORARY if os.path.isdir(path)}
     wanted[work] = {"bind": work, "at": work, "writable": True}
     kept: dict[str, Step] = {}
     for path in sorted(wanted, key=lambda path: path.count("/")):
