@@ -22,7 +22,7 @@ _JURISDICTION = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?\Z")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A rule that does not hold at `path` (names and ids joined by dots)."""
+    """A rule that does not hold at `path`: names and ids joined by dots, an item's place where its id is at fault."""
 
     code: str
     path: str
@@ -80,8 +80,8 @@ def idle_draw_w(hub: Hub, site: str, kinds: Mapping[str, DeviceKind]) -> int:
 
 def _names(hub: Hub) -> Iterator[Fault]:
     names = [("id", hub.id)]
-    for path, items in _lists(hub):
-        names += [(f"{path}.{key_of(item)}", key_of(item)) for item in items]
+    for path, items in _lists(hub):  # by place: an id that holds a dot leads nowhere
+        names += [(f"{path}.{place}", key_of(item)) for place, item in enumerate(items)]
     for path, name in names:
         if not _ID.match(name):
             yield Fault("value.pattern", path, {"pattern": "a-z, 0-9, - (1-63)"})

@@ -23,7 +23,8 @@ from fabrique.core.errors import FabriqueError
 from fabrique.core.hub import Hub
 from fabrique.core.hub_rules import Fault, Surroundings, faults
 from fabrique.definitions import accelerators, sources, validation, yaml, zones
-from fabrique.definitions.complaints import Complaint, by_place
+from fabrique.definitions.complaints import Complaint
+from fabrique.definitions.complaints import by_place as in_order
 from fabrique.definitions.yaml import Document, FieldPath
 
 FOLDER: Final = Path(__file__).parent / "data" / "hubs"
@@ -52,7 +53,7 @@ def from_document(document: Document, *, sources_known: bool) -> tuple[Hub | Non
     if hub is not None:
         complaints += [_complaint(merged, fault) for fault in faults(hub, _surroundings(sources_known))]
         complaints += _timezones(hub, merged)
-    return (None, by_place(complaints)) if complaints else (hub, [])
+    return (None, in_order(complaints)) if complaints else (hub, [])
 
 
 def builtin() -> Mapping[str, Path]:
@@ -117,12 +118,12 @@ def _is_assumption(thing: object) -> bool:
     return isinstance(thing, dict) and isinstance(thing.get("path"), str) and "value" in thing and "why" in thing
 
 
-def _inside_values(document: Document) -> dict[int, list[tuple[FieldPath, yaml.Place]]]:
+def _inside_values(document: Document) -> dict[str | int, list[tuple[FieldPath, yaml.Place]]]:
     """By the number of an assumption: the places in its value, relative to it."""
-    found: dict[int, list[tuple[FieldPath, yaml.Place]]] = defaultdict(list)
+    found: dict[str | int, list[tuple[FieldPath, yaml.Place]]] = defaultdict(list)
     for path, place in document.places.items():
         if path[:1] == ("assumptions",) and path[2:3] == ("value",):
-            found[int(path[1])].append((path[3:], place))
+            found[path[1]].append((path[3:], place))
     return found
 
 
@@ -143,15 +144,16 @@ def _assume(data: Any, assumption: dict[str, Any]) -> tuple[FieldPath, str | Non
     return where, None
 
 
-def _locate(data: Any, path: str, *, last: bool = False) -> tuple[FieldPath, list[str]]:
+def _locate(data: Any, path: str, *, last: bool = False, by_place: bool = False) -> tuple[FieldPath, list[str]]:
     """Where `path` (names and ids joined by dots) leads in plain data, and the parts that lead no further.
 
-    `last` chooses the last of several items of the same id, where the first is meant otherwise.
+    `last` chooses the last of several items of the same id, where the first is meant otherwise; `by_place` takes
+    a number for an item's place where no id is meant.
     """
     found: list[str | int] = []
     here, parts = data, path.split(".")
     while parts:
-        step = _step(here, parts[0], last=last)
+        step = _step(here, parts[0], last, by_place)
         if step is None:
             break
         found.append(step)
@@ -160,12 +162,14 @@ def _locate(data: Any, path: str, *, last: bool = False) -> tuple[FieldPath, lis
     return tuple(found), parts
 
 
-def _step(here: Any, part: str, *, last: bool) -> str | int | None:
+def _step(here: Any, part: str, last: bool, by_place: bool) -> str | int | None:
     if isinstance(here, dict) and part in here:
         return part
     if isinstance(here, list):
         hits = [i for i, item in enumerate(here) if isinstance(item, dict) and _key(item) == part]
-        return (hits[-1] if last else hits[0]) if hits else None
+        if hits:
+            return hits[-1] if last else hits[0]
+        return int(part) if by_place and part.isascii() and part.isdigit() and int(part) < len(here) else None
     return None
 
 
@@ -180,7 +184,7 @@ def _at(data: Any, path: FieldPath) -> Any:
 
 
 def _complaint(document: Document, fault: Fault) -> Complaint:
-    where, _ = _locate(document.data, fault.path, last=fault.code == "hub.duplicate-id")
+    where, _ = _locate(document.data, fault.path, last=fault.code == "hub.duplicate-id", by_place=True)
     found = document.complaint(where, fault.code, **fault.params)
     return Complaint(found.file, found.line, fault.path, found.code, found.params)
 

@@ -89,17 +89,19 @@ def read_bytes(path: Path, most: int) -> tuple[bytes | None, str, dict[str, str 
         return None, "file.missing", {}
     except (OSError, ValueError) as error:
         return None, "file.unreadable", {"why": getattr(error, "strerror", None) or type(error).__name__}
-    with os.fdopen(handle, "rb") as file:
-        about = os.fstat(file.fileno())
+    try:
+        about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
             return None, "file.not-regular", {}
         if about.st_size > most:
             return None, "file.too-large", {"size": about.st_size, "most": most}
-        try:
+        with os.fdopen(os.dup(handle), "rb") as file:
             raw = file.read(most + 1)
-        except OSError as error:
-            return None, "file.unreadable", {"why": error.strerror or "OSError"}
-    if len(raw) > most:
+    except OSError as error:
+        return None, "file.unreadable", {"why": error.strerror or "OSError"}
+    finally:
+        os.close(handle)
+    if len(raw) > most:  # it grew meanwhile
         return None, "file.too-large", {"size": len(raw), "most": most}
     return raw, "", {}
 
