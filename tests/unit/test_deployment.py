@@ -81,7 +81,9 @@ units = st.sampled_from(["mJ", "mgCO2e", "uCAD", "core-ms:local-core", "acc-ms:h
 def deployments(draw: st.DrawFn) -> d.Deployment:
     partition = draw(ids)
     uuids = draw(st.lists(names, unique=True, max_size=3))
-    gpus = tuple(d.Gpu(uuid=u, kind=draw(ids), vendor="amd", memory_mb=draw(st.integers(1, 10**9))) for u in uuids)
+    gpus = tuple(
+        d.Gpu(uuid=u, kind=draw(ids), vendor="amd", memory_mb=draw(st.none() | st.integers(1, 10**9))) for u in uuids
+    )
     local = LOCAL.model_copy(update={"partition": partition, "zone": draw(names), "gpus": gpus})
     hub = d.HubOf(id=draw(ids), sha256="0" * 64, path=draw(st.none() | names))
     return PLAIN.model_copy(

@@ -61,7 +61,7 @@ class Gpu(Part):
     uuid: Name
     kind: Id
     vendor: Literal["nvidia", "amd", "intel"]
-    memory_mb: int = Field(ge=1, le=10**9)
+    memory_mb: int | None = Field(default=None, ge=1, le=10**9)  # None: the vendor's library didn't say
 
 
 class Local(Part):
