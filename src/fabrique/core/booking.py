@@ -16,9 +16,10 @@ from enum import Enum
 from fractions import Fraction
 from typing import Final
 
+from fabrique.core.energy import frugality_rebate
 from fabrique.core.errors import FabriqueError
 from fabrique.core.ledger import Line, canonical
-from fabrique.core.units import HOUR_MS, MG, MJ, MJ_PER_KWH, Amount, Unit, is_time
+from fabrique.core.units import HOUR_MS, MG, MJ, Amount, Unit, is_time
 
 BUCKETS: Final = ("granted", "available", "held", "used", "lost", "expired", "transferred")
 
@@ -76,11 +77,6 @@ def account(allocation: str, bucket: str) -> str:
 
 def pool_account(pool: str, what: str) -> str:
     return f"pool:{pool}:{what}"
-
-
-def carbon_of(energy_mj: int, mg_per_kwh: int) -> int:
-    """Milligrams for `energy_mj` at `mg_per_kwh`, to the nearest, halves to even."""
-    return round(Fraction(energy_mj * mg_per_kwh, MJ_PER_KWH))
 
 
 def price_of(time: int, price: Fraction) -> int:
@@ -262,13 +258,8 @@ def refund(
 def rebate(
     allocation: str, charged: Amount, throughput_permille: int, ref: str, detail: Mapping[str, object]
 ) -> list[Line]:
-    """A capped run is charged its elapsed time; what the lower power level cost it comes back.
-
-    At throughput t of 1000 the work done is charged x t / 1000; the rest is the rebate, rounded down.
-    """
-    if not 0 < throughput_permille <= 1000:
-        raise ValueError("throughput is a permille above 0")
-    back = charged.value * (1000 - throughput_permille) // 1000
+    """A capped run is charged its elapsed time; what the lower power level cost it comes back."""
+    back = frugality_rebate(charged.value, throughput_permille)
     if not back:
         return []
     text = canonical(dict(detail))

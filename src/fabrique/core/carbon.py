@@ -60,7 +60,12 @@ def carbon_mg(energy_mj: int, factor: Factor, zone: str) -> int:
     Raises `carbon.zone` when the factor is of another zone, were it the country that `zone` lies in.
     """
     _same_zone(factor, zone)
-    return divide(energy_mj * factor.mg_per_kwh, MJ_PER_KWH)
+    return at_intensity(energy_mj, factor.mg_per_kwh)
+
+
+def at_intensity(energy_mj: int, mg_per_kwh: int) -> int:
+    """mg CO2e of `energy_mj` at an intensity whose zone was checked before; rounded once, halves to even."""
+    return divide(energy_mj * mg_per_kwh, MJ_PER_KWH)
 
 
 def carbon_over(parts: Iterable[tuple[int, Factor]], zone: str) -> int:

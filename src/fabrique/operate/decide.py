@@ -17,6 +17,7 @@ from fabrique.core.admission.decide import step
 from fabrique.core.admission.plan import Plan
 from fabrique.core.admission.rules import Rules
 from fabrique.core.booking import Policy
+from fabrique.core.job import JobSpec
 from fabrique.core.reasons import Reason
 from fabrique.core.units import Unit
 
@@ -26,7 +27,7 @@ class Asked:
     """A pending job with the offers its filter left; none, and why, when it can never start as things stand."""
 
     job: Job
-    spec: fits.JobSpec
+    spec: JobSpec
     offers: tuple[fits.Offer, ...]
     refusal: Reason | None
 

@@ -141,7 +141,7 @@ def _gpus() -> Iterator[files.Gpu]:
     for meter in meters.discover():
         for device in meter.devices():
             if device.vendor in ("nvidia", "amd", "intel") and device.kind is not None:
-                yield files.Gpu(uuid=device.source, kind=device.kind, vendor=device.vendor, memory_mb=1)  # type: ignore[arg-type]
+                yield files.Gpu(uuid=device.source, kind=device.kind, vendor=device.vendor)  # type: ignore[arg-type]
 
 
 def _has(gpus: tuple[files.Gpu, ...], kind: str) -> bool:

@@ -16,5 +16,7 @@ def to_json(spec: JobSpec) -> dict[str, Any]:
 
 
 def of(job: Job) -> JobSpec:
-    data = {k: tuple(v) if isinstance(v, list) else v for k, v in job.spec.items() if k != "script_sha256"}
+    data: dict[str, Any] = dict(job.spec)
+    del data["script_sha256"]
+    data = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
     return JobSpec(script=job.script, **data)

@@ -24,7 +24,7 @@ from fabrique.core import booking, ledger
 from fabrique.core.booking import Exhaustion, Frozen, Policy
 from fabrique.core.errors import FabriqueError
 from fabrique.core.ledger import Balance, Key, Line
-from fabrique.core.units import Amount, Unit
+from fabrique.core.units import Amount, Unit, is_time
 
 _LOCK = 0x46414252  # names the ledger among PostgreSQL's advisory locks
 _MOST = 2**63 - 1
@@ -250,7 +250,7 @@ def open_allocation(
     with batch("award", {"award": ref}, now=now) as acts:
         for u, (value, policy) in sorted(limits.items()):
             left = acts.balance(booking.pool_account(pool, "unallocated"), u)
-            if booking.is_time(u) and value > left:
+            if is_time(u) and value > left:
                 raise FabriqueError("award.no-capacity", pool=pool, unit=u, asked=value, available=left)
             Budget.objects.create(
                 allocation=allocation,

@@ -47,7 +47,7 @@ class Person(AbstractBaseUser):
     voperson_id = models.CharField(max_length=200, unique=True, null=True, blank=True)
     login = models.CharField(max_length=64, blank=True)  # of the machine, for the command line
     language = models.CharField(max_length=10, blank=True)
-    is_active = models.BooleanField(default=True)
+    is_active = models.BooleanField(default=True)  # type: ignore[misc]  # a plain attribute on the base
     created_ms = models.BigIntegerField(default=0)
 
     USERNAME_FIELD = "email"

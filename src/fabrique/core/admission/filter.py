@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 from fabrique.core.booking import Frozen, price_of
+from fabrique.core.carbon import at_intensity
 from fabrique.core.catalogue import Device
 from fabrique.core.job import MILLI, JobSpec, upper_bound
 from fabrique.core.reasons import Reason, reason
@@ -93,7 +93,7 @@ def bounds(
 def charges(elapsed_ms: int, share_milli: int, energy_mj: int, unit: Unit, frozen: Frozen) -> dict[Unit, int]:
     """A run's totals: elapsed x allocated time, its energy, its carbon and money at what the hold froze."""
     time = ceil_divide(share_milli * elapsed_ms, MILLI)
-    totals = {unit: time, MJ: energy_mj, MG: round(Fraction(energy_mj * frozen.mg_per_kwh, MJ_PER_KWH))}
+    totals = {unit: time, MJ: energy_mj, MG: at_intensity(energy_mj, frozen.mg_per_kwh)}
     if frozen.currency is not None and frozen.price:
         totals[frozen.currency] = price_of(time, frozen.price)
     return totals
