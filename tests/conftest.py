@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 HOME = Path(tempfile.mkdtemp(prefix=f"fabrique-test-{WORKER}-"))
 os.environ["FABRIQUE_HOME"] = str(HOME)
-os.environ["DJANGO_SETTINGS_MODULE"] = "fabrique.portal.settings"
+SETTINGS = "DJANGO_SETTINGS_MODULE"
 
 IN_CI = os.environ.get("CI", "").lower() == "true"
 DATABASE_URL = os.environ.get("FABRIQUE_DATABASE_URL", "")
@@ -38,9 +38,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Read the settings now. Their name leaves the environment again: a worker that inherits it reads too early."""
     from django.conf import settings
 
-    assert settings.HOME == HOME, "Django's settings were read before the tests' home was known"
+    os.environ[SETTINGS] = "fabrique.portal.settings"
+    assert settings.HOME == HOME, f"Django's settings were read before the tests' home was known: unset {SETTINGS}"
+    del os.environ[SETTINGS]
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -161,7 +164,6 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 def fresh_environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The environment of a hub of its own, for processes a test starts: an empty home and an empty database."""
     environment = {**os.environ, "FABRIQUE_HOME": str(tmp_path / "home")}
-    environment.pop("DJANGO_SETTINGS_MODULE")
     if not DATABASE_URL:
         yield environment
         return
