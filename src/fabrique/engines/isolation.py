@@ -129,7 +129,7 @@ def _try(candidate: Isolation) -> str | None:
     folder = Path(tempfile.mkdtemp(prefix=".trial-", dir=candidate.home))
     try:
         secret, run = folder / "secret", folder / "trial-run"
-        run.mkdir(mode=0o711)
+        run.mkdir()
         folder.chmod(0o711)
         records.write(str(secret), {})
         records.write(str(run / records.ORDER), _trial_order(candidate, run, secret))

@@ -41,6 +41,7 @@ def keep(plan_pipe: int, answer_pipe: int, output_pipe: int) -> NoReturn:
         os._exit(0)
     try:
         plan = json.loads(text)
+        os.umask(0o022)  # folders made on the way to the job's own are for passing through
         if plan["steps"]:
             kernel.arrange(plan["steps"])
         job = _start(plan, output_pipe)

@@ -59,18 +59,17 @@ class LocalEngine:
         self._cores = tuple(sorted(os.sched_getaffinity(0)) if cores is None else cores)
         self._path = path
         self._boot = records.boot_id()
-        # A job under its own user, without its own view of the files, must be able to walk to its folder.
-        self._mode = 0o711 if isolation.kind == "own-user" and not isolation.own_view else 0o700
         with _Answering():
-            root.mkdir(mode=self._mode, parents=True, exist_ok=True)
-            root.chmod(self._mode)
+            root.mkdir(parents=True, exist_ok=True)
+            # A job under its own user, without its own view of the files, must be able to walk to its folder.
+            root.chmod(0o711 if isolation.kind == "own-user" and not isolation.own_view else 0o700)
 
     def submit(self, spec: RunSpec) -> None:
         """Write the order, once, then start a shim; which of several shims takes the run, the claim decides."""
         run = self._run(spec.intent)
         order = self._order(spec, run)
         with _Answering():
-            run.mkdir(mode=self._mode, exist_ok=True)
+            run.mkdir(mode=0o700, exist_ok=True)
             records.write_once(str(run / records.ORDER), order)
             if not (run / records.CLAIM).exists():
                 launch(run)
@@ -82,13 +81,13 @@ class LocalEngine:
     def cancel(self, intent: str, grace_ms: int) -> None:
         run = self._run(intent)
         with _Answering():
-            run.mkdir(mode=self._mode, exist_ok=True)
+            run.mkdir(mode=0o700, exist_ok=True)
             records.write(str(run / records.CANCEL), {"grace_ms": max(0, grace_ms)})
 
     def preempt(self, intent: str) -> None:
         run = self._run(intent)
         with _Answering():
-            run.mkdir(mode=self._mode, exist_ok=True)
+            run.mkdir(mode=0o700, exist_ok=True)
             records.write(str(run / records.PREEMPT), {})
 
     def hold(self, intents: Sequence[str]) -> None:
@@ -97,7 +96,7 @@ class LocalEngine:
         with _Answering():
             for intent in intents:
                 run = self._run(intent)
-                run.mkdir(mode=self._mode, exist_ok=True)
+                run.mkdir(mode=0o700, exist_ok=True)
                 records.write(str(run / records.HOLD), {})
                 if (run / records.STARTED).exists() or (run / records.EXIT).exists():
                     (run / records.HOLD).unlink(missing_ok=True)

@@ -13,7 +13,7 @@ Imports the standard library only, and little of it: it must be there within 60 
 """
 
 # Pathlib alone would take a fifth of the time the shim has to start.
-# ruff: noqa: PTH102, PTH110, S606
+# ruff: noqa: PTH101, PTH102, PTH110, S103, S606
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ _KEEP_TRYING_MS = 60_000  # to write the exit record on a full disk
 def main(folder: str, stay: bool = False) -> None:
     """Take the run in `folder` and see it to its end; `stay` keeps to this process instead of leaving the session."""
     os.chdir(folder)
+    os.umask(0o077)
     told = -1 if stay else _leave()
     _be_deaf()
     kernel.become_subreaper()
@@ -109,6 +110,9 @@ def _prepare(order: Record) -> None:
     if uid is not None:
         for path in (script, f"{records.WORK}/{records.TEMPORARY}", records.WORK):
             os.chown(path, uid, uid, follow_symlinks=False)
+    if uid is not None and not order["plan"]["steps"]:
+        os.chown(".", -1, uid)  # without a view of its own the job walks in, and no other user does
+        os.chmod(".", 0o710)
 
 
 def _hand_over(pipe: int, plan: Record) -> None:

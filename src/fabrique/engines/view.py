@@ -37,7 +37,7 @@ def steps(covered: Iterable[str], exposed: Iterable[str], work: str) -> list[Ste
     for path in sorted(wanted, key=lambda path: path.count("/")):
         step = wanted[path]
         around = next((kept[above] for above in _ancestors(path) if above in kept), None)
-        hidden = around is not None and around.get("bind") != around.get("at")
+        hidden = around is not None and ("cover" in around or around["bind"] != around["at"])
         if ("cover" in step and not hidden) or ("bind" in step and (hidden or step["writable"])):
             kept[path] = step
     return list(kept.values())
