@@ -29,7 +29,7 @@ SETTINGS = "DJANGO_SETTINGS_MODULE"
 IN_CI = os.environ.get("CI", "").lower() == "true"
 DATABASE_URL = os.environ.get("FABRIQUE_DATABASE_URL", "")
 TRACES = Path(os.environ.get("FABRIQUE_TRACES", str(Path(__file__).parents[2] / "shared" / "data")))
-TOUCH_TABLES = {"db", "transactional_db", "live_server", "client", "admin_client", "fresh_environment", "home"}
+TOUCH_TABLES = {"db", "transactional_db", "live_server", "client", "admin_client", "fresh_environment", "here"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -186,3 +186,14 @@ def speaker() -> Callable[..., Speaker]:
         return Speaker(language, timezone)
 
     return make
+
+
+@pytest.fixture
+def here(db: None) -> Any:
+    """The hub at LaSalle on this machine, founded in the test's database; its jobs run for real."""
+    from django.conf import settings
+
+    from fabrique.operate import founding
+
+    founding.make_home(settings.HOME, "ca-lasalle-hub", port=8000, now=1_800_000_000_000)
+    return founding.furnish(now=1_800_000_000_000)

@@ -18,7 +18,6 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "wait.cores": ("partition", "asked", "free"),
     "wait.memory": ("partition", "asked_mb", "free_mb"),
     "wait.power": ("site", "asked_w", "free_w"),
-    "wait.capacity-fell": ("partition",),
     "wait.budget-held": ("unit", "asked", "available"),
     "wait.behind": ("job",),
     "wait.not-before": ("time",),

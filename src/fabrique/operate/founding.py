@@ -61,6 +61,11 @@ def make_home(home: Path, hub: str, *, port: int, now: int) -> files.Deployment:
 def found(*, now: int) -> ThisHub:
     """Tables, rates, genesis and operator of the home that the settings name."""
     call_command("migrate", interactive=False, verbosity=0)
+    return furnish(now=now)
+
+
+def furnish(*, now: int) -> ThisHub:
+    """The rows a hub begins with, in tables that are there."""
     here = this_hub()
     with transaction.atomic():
         ledger.lock()

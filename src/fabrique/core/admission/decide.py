@@ -57,8 +57,7 @@ def step(state: State, rules: Rules, now_ms: int) -> Plan:
             continue
         partition, at_ms = _earliest(state, usage, job, now_ms)
         if partition is None:
-            why = _binding(state, usage, job, now_ms) or _never(state, job)
-            waits.append(Wait(state.job_ids[job], why, None))
+            waits.append(Wait(state.job_ids[job], _binding(state, usage, job, blocked, now_ms), None))
             continue
         if at_ms <= now_ms and (blocked is None or rules.backfill):
             starts.append(Start(state.job_ids[job], state.partition_ids[partition], _ground(state, job, partition)))
@@ -66,8 +65,7 @@ def step(state: State, rules: Rules, now_ms: int) -> Plan:
                 room[budget] -= asked
         else:
             # 4. explain
-            why = _binding(state, usage, job, now_ms) or reason("wait.behind", job=blocked)
-            waits.append(Wait(state.job_ids[job], why, at_ms))
+            waits.append(Wait(state.job_ids[job], _binding(state, usage, job, blocked, now_ms), at_ms))
             blocked = blocked or state.job_ids[job]
         begin = max(at_ms, now_ms)
         end = begin + int(state.job_walltime[job])
@@ -156,21 +154,18 @@ def _short(state: State, usage: _Usage, job: int, partition: int, at_ms: int) ->
     return ("power", asked, max(watts, 0)) if asked > watts else None
 
 
-def _binding(state: State, usage: _Usage, job: int, now_ms: int) -> Reason | None:
-    """The constraint that keeps the job from starting now, in the partition that it would take first."""
+def _binding(state: State, usage: _Usage, job: int, blocked: str | None, now_ms: int) -> Reason:
+    """The constraint that keeps the job from starting now, in the partition that it would take first.
+
+    Where nothing lacks, it waits behind `blocked`: the rules let nobody pass.
+    """
     partition = state.job_partitions[job][0]
     instants = sorted({now_ms} | {b for b in usage.begins if now_ms < b < now_ms + int(state.job_walltime[job])})
     for at_ms in instants:
         short = _short(state, usage, job, partition, at_ms)
         if short is not None:
             return _reason(state, partition, *short)
-    return None
-
-
-def _never(state: State, job: int) -> Reason:
-    """No end of a run would make it fit: it is larger than what is connected (the cap fell, or a device is gone)."""
-    partition = state.job_partitions[job][0]
-    return reason("wait.capacity-fell", partition=state.partition_ids[partition])
+    return reason("wait.behind", job=blocked)
 
 
 def _reason(state: State, partition: int, what: str, asked: int, free: int) -> Reason:
