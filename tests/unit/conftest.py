@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fabrique.core import booking
+from fabrique.core.admission.filter import charges
 from fabrique.core.booking import Exhaustion, Frozen, Policy
+from fabrique.core.reasons import reason
 from fabrique.core.units import HOUR_MS, MG, MJ, MJ_PER_KWH, Amount, Unit
 
 if TYPE_CHECKING:
@@ -19,17 +21,8 @@ if TYPE_CHECKING:
 
 START = 1_788_220_800_000  # 1 September 2026, 00:00 UTC
 CPU, CAD = Unit("core-ms:this-cpu"), Unit("uCAD")
-FACTOR = {
-    "zone": "CA-QC",
-    "kind": "average",
-    "scope": None,
-    "basis": "consumption",
-    "method": "location",
-    "year": 2023,
-    "source": "a test's",
-    "mg_per_kwh": 35_000,
-}
-FROZEN = Frozen(35_000, "CA-QC/average/2023", Fraction(40_000), CAD, "cores/1")
+FACTOR = "CA-QC 2023 average unstated consumption (a test's)"
+FROZEN = Frozen(35_000, FACTOR, Fraction(40_000), CAD, "cores/1")
 
 
 @dataclass
@@ -66,23 +59,22 @@ class Story:
         hold = self.hold(name, run, hours)
         assert isinstance(hold, Hold)
         energy = used * 30
-        carbon, price = booking.carbon_of(energy, FROZEN.mg_per_kwh), booking.price_of(used, FROZEN.price)
+        actual = charges(used, 1000, energy, CPU, FROZEN)
         detail = {**self.detail(run, used), **more}
         services.write(
             "meter", {}, booking.meter("site", energy + 9_000, energy, 7_000, 1_500, f"w{run}", {}), now=self.tick()
         )
         with services.batch("cycle", {"epoch": run}, now=self.tick()) as acts:
-            charged = acts.settle(hold, {CPU: used, MJ: energy, MG: carbon, CAD: price}, detail, bucket)
+            charged = acts.settle(hold, actual, detail, bucket)
             acts.add(booking.supply("site", energy, str(hold.id), detail))
-            acts.add(booking.forecast_variance(carbon, carbon + run - 2, str(hold.id), detail))
+            acts.add(booking.forecast_variance(actual[MG], actual[MG] + run - 2, str(hold.id), detail))
         return charged
 
     def detail(self, run: int, used: int) -> dict[str, object]:
         return {
             "run": f"run-{run}",
-            "job": run,
-            "partition": "this-machine",
-            "elapsed_ms": used,
+            "end": "completed",
+            "elapsed_ms": str(used),
             "energy": {"basis": "modelled", "how": "linear", "error_permille": 370, "tested_on": None},
             "factor": FACTOR,
             "rate": "cores/1",
@@ -98,7 +90,7 @@ class Story:
             [Amount(u, v) for u, v in amounts.items()],
             [CPU, MJ],
             ref,
-            {"job": run, "cause": {"code": "refund.hub-failure", "cause": "power"}},
+            reason("refund.hub-failure", cause="power").as_json(),
             bucket,
         )
         services.write("refund", {"hold": ref}, lines, now=self.tick())
@@ -121,7 +113,7 @@ class Story:
             Amount(CPU, charged[CPU]),
             850,
             str(uuid.uuid5(uuid.NAMESPACE_OID, "4")),
-            {"job": 4, "cause": {"code": "rebate.power-level", "level": "60 %", "throughput_permille": 850}},
+            reason("rebate.power-level", level="60 %", throughput_permille=850).as_json(),
         )
         services.write("rebate", {}, rebate, now=self.tick())
         self.run("a", 5, 1, 2 * HOUR_MS)  # beyond its hold
@@ -173,14 +165,28 @@ def _people() -> Story:
     keys.mkdir(parents=True, exist_ok=True)
     (keys / "ledger.key").write_text(Ed25519PrivateKey.from_private_bytes(b"7" * 32).private_bytes_raw().hex())
     Rate.objects.create(
-        name="cores", version=1, unit=CPU, currency=CAD, numerator=40_000, from_ms=START, source="a test's", assumed=True
+        name="cores",
+        version=1,
+        unit=CPU,
+        currency=CAD,
+        numerator=40_000,
+        from_ms=START,
+        source="a test's",
+        assumed=True,
     )
     who = Person.objects.create(id=_fixed("who"), email="who@example.org", name="Who")
     home = Organisation.objects.create(id=_fixed("org"), name="Home", kind="startup", country="CA", created_ms=START)
     story = Story()
     for name, project, pool in (("a", "p-3f9a2c", "union"), ("b", "p-77aa01", "union"), ("c", "p-3f9a2c", "national")):
         owner, _ = Project.objects.get_or_create(
-            code=project, defaults={"id": _fixed(project), "serial": len(story.projects) + 1, "title": TITLE, "organisation": home, "created_ms": START}
+            code=project,
+            defaults={
+                "id": _fixed(project),
+                "serial": len(story.projects) + 1,
+                "title": TITLE,
+                "organisation": home,
+                "created_ms": START,
+            },
         )
         story.projects[name] = owner
         times = {"starts_ms": START, "ends_ms": START + 2000 * HOUR_MS}

@@ -17,20 +17,27 @@ from fabrique.apps.ledger.anchors import Anchor, checkpoints_in, outside_anchor
 from fabrique.apps.ledger.models import AccountBalance, Checkpoint, Entry, Hold, Posting
 from fabrique.apps.ledger.walk import SHOWN, Diverged, Divergence, Walk, shown, table_checkpoints
 from fabrique.core.errors import FabriqueError
+from fabrique.language.marks import msg
 
 __all__ = ["UNPROVEN", "Divergence", "Report", "checkpoints_in", "verify"]
 
 # What no recomputation can prove; the faces translate these sentences and fill them from `Report.params`.
 UNPROVEN: Final[Mapping[str, str]] = {
-    "no-outside-checkpoint": "No checkpoint from outside was given: who holds the hub's key could have rewritten and"
-    " signed the whole chain anew.",
-    "after-outside-checkpoint": "Entries {after} to {head} came after the last checkpoint from outside: they rest on"
-    " the hub's own key.",
-    "after-last-checkpoint": "Entries {unsigned} to {head} came after the last signed checkpoint: they rest on the"
-    " database alone.",
-    "several-keys": "The checkpoints are signed with several keys: ask the hub when and why its key changed.",
-    "beside-the-chain": "Rates, the policies of budgets and what a hold froze are kept beside the chain, not in it.",
-    "true-causes": "The ledger proves what was written and when, not that a meter or a person told the truth.",
+    "no-outside-checkpoint": msg(
+        "No checkpoint from outside was given: who holds the hub's key could have rewritten and"
+        " signed the whole chain anew."
+    ),
+    "after-outside-checkpoint": msg(
+        "Entries {after} to {head} came after the last checkpoint from outside: they rest on the hub's own key."
+    ),
+    "after-last-checkpoint": msg(
+        "Entries {unsigned} to {head} came after the last signed checkpoint: they rest on the database alone."
+    ),
+    "several-keys": msg("The checkpoints are signed with several keys: ask the hub when and why its key changed."),
+    "beside-the-chain": msg(
+        "Rates, the policies of budgets and what a hold froze are kept beside the chain, not in it."
+    ),
+    "true-causes": msg("The ledger proves what was written and when, not that a meter or a person told the truth."),
 }
 
 

@@ -14,10 +14,14 @@ class Assumption:
 
     code: str
     about: str = ""
-    error_permille: str | None = None  # as text; None: nobody published one
+    error_permille: int | None = None  # None: nobody published one
 
     def as_json(self) -> dict[str, object]:
-        return {"code": self.code, "about": self.about, "error_permille": self.error_permille}
+        return {
+            "code": self.code,
+            "about": self.about,
+            "error_permille": None if self.error_permille is None else str(self.error_permille),
+        }
 
 
 def assumptions_of(facts: Iterable[Mapping[str, object]]) -> tuple[Assumption, ...]:
@@ -26,7 +30,7 @@ def assumptions_of(facts: Iterable[Mapping[str, object]]) -> tuple[Assumption, .
     found: set[Assumption] = set()
     for said in facts:
         found |= _energy(said) | _rate(said, assumed)
-    return tuple(sorted(found, key=lambda a: (a.code, a.about, a.error_permille or "")))
+    return tuple(sorted(found, key=lambda a: (a.code, a.about, a.error_permille or 0)))
 
 
 def _assumed_rates() -> Iterable[tuple[str, int]]:
@@ -38,7 +42,7 @@ def _energy(facts: Mapping[str, object]) -> set[Assumption]:
     if not isinstance(energy, Mapping) or energy.get("basis") != "modelled":
         return set()
     error = energy.get("error_permille")
-    return {Assumption("energy-modelled", str(energy.get("how", "")), error if isinstance(error, str) else None)}
+    return {Assumption("energy-modelled", str(energy.get("how", "")), error if type(error) is int else None)}
 
 
 def _rate(facts: Mapping[str, object], assumed: set[str]) -> set[Assumption]:

@@ -8,6 +8,7 @@ each level of its entry's tree; a pool of a hundred thousand postings makes a fi
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
@@ -15,18 +16,21 @@ from typing import Any, Final
 from fabrique.apps.ledger.models import Entry, Posting
 from fabrique.apps.reports.statement import AllocationPart, Figure, Statement, StatementLine, UnitAccount
 from fabrique.core import ledger
+from fabrique.language.marks import msg
 
 SCHEMA: Final = "fabrique-statement/1"
 CHUNK: Final = 500  # entries in one query
 
-# Said in the file and on paper; faces translate them.
+# Said in the file (in English) and, translated, on the page and on paper.
 UNPROVEN: Final = (
-    "Only the accounts shown are recomputed; the whole ledger is verified where it lies.",
-    "Each account is shown without a gap from its first posting; that no later one was left out at its end shows in"
-    " the next statement, whose numbers go on from here.",
-    "Without an earlier checkpoint from outside, who holds the hub's key could have rewritten the whole chain.",
-    "Which project an allocation belongs to, and the dates of an allocation, are the hub's word.",
-    "The ledger proves what was written and when, not that a meter or a person told the truth.",
+    msg("Only the accounts shown are recomputed; the whole ledger is verified where it lies."),
+    msg(
+        "Each account is shown without a gap from its first posting; that no later one was left out at its end shows"
+        " in the next statement, whose numbers go on from here."
+    ),
+    msg("Without an earlier checkpoint from outside, who holds the hub's key could have rewritten the whole chain."),
+    msg("Which project an allocation belongs to, and the dates of an allocation, are the hub's word."),
+    msg("The ledger proves what was written and when, not that a meter or a person told the truth."),
 )
 
 
@@ -92,7 +96,7 @@ def _line(line: StatementLine) -> dict[str, Any]:
         "what": line.what,
         "at_ms": str(line.at_ms),
         "amounts": _figures(line.amounts),
-        "facts": dict(line.facts),
+        "facts": json.loads(ledger.canonical(line.facts), parse_int=str, parse_float=str),
     }
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fabrique.apps.jobs.models import Run
 from fabrique.apps.ledger.models import Entry, Posting
 from fabrique.core.units import Unit
 
@@ -54,15 +56,32 @@ def rows_of(accounts: Sequence[str], last: int) -> list[Row]:
             "ref",
             "detail",
         )
-        rows += [Row(s, p, at, a, Unit(u), *rest) for s, p, at, a, u, *rest in columns]
+        rows += [Row(s, p, t, a, Unit(u), v, b, w, r, d) for s, p, t, a, u, v, b, w, r, d in columns]
     return sorted(rows, key=lambda r: (r.seq, r.position))
 
 
 def facts_of(rows: Iterable[Row]) -> dict[str, object]:
-    """What the postings' details say, put together, numbers as text; the first posting to name a fact is heard."""
+    """What the postings' details say, put together; the first posting to name a fact is heard."""
     facts: dict[str, object] = {}
     for detail in dict.fromkeys(row.detail for row in rows):
-        said = json.loads(detail, parse_int=str, parse_float=str)
+        said = json.loads(detail)
         if isinstance(said, dict):
             facts = {**said, **facts}
     return facts
+
+
+def jobs_of(refs: Iterable[str]) -> dict[str, str]:
+    """The number of the job whose run has the hold `ref`, for display."""
+    holds = [ref for ref in dict.fromkeys(refs) if _is_uuid(ref)]
+    found: dict[str, str] = {}
+    for i in range(0, len(holds), CHUNK):
+        rows = Run.objects.filter(hold__in=holds[i : i + CHUNK]).values_list("hold", "job_id")
+        found.update((str(hold), str(number)) for hold, number in rows)
+    return found
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from fabrique.apps.access.models import Allocation, Project
 from fabrique.apps.ledger import services
 from fabrique.apps.reports.assumptions import Assumption, assumptions_of
-from fabrique.apps.reports.reading import Row, closing_seq, facts_of, rows_of
+from fabrique.apps.reports.reading import Row, closing_seq, facts_of, jobs_of, rows_of
+from fabrique.apps.this_hub import this_hub
 from fabrique.core.booking import BUCKETS, account, pool_account
 from fabrique.core.errors import FabriqueError
 from fabrique.core.units import Unit, is_time
@@ -48,13 +49,17 @@ class UnitAccount:
 
 @dataclass(frozen=True, slots=True)
 class StatementLine:
-    """What one act (debit, refund, frugality-rebate …) charged or gave back for one `ref`, the run's hold."""
+    """What one act (debit, refund, frugality-rebate …) charged or gave back for one `ref`, the run's hold.
+
+    `job` is the number people know it by, for display; empty where no run has that hold.
+    """
 
     ref: str
     what: str
     at_ms: int
     amounts: tuple[Figure, ...]
     facts: Mapping[str, object]
+    job: str = ""
 
     def amount(self, unit: Unit) -> int | None:
         return next((f.value for f in self.amounts if f.unit == unit), None)
@@ -100,14 +105,17 @@ class Statement:
         return self.to_ms > self.made_ms
 
 
-def project_statement(project: Project, from_ms: int, to_ms: int, *, now: int, hub: str) -> Statement:
-    """Of all allocations of `project`, for [from_ms, to_ms). Raises `request.broken`, `ledger.broken`."""
+def project_statement(project: Project, from_ms: int, to_ms: int, *, now: int, hub: str = "") -> Statement:
+    """Of all allocations of `project`, for [from_ms, to_ms); `hub` is this home's unless given.
+
+    Raises `request.broken` for a period that is none, `ledger.broken`, `home.missing`.
+    """
     allocations = project.allocations.select_related("project").order_by("starts_ms", "id")
     return _statement("project", project.code, project.title, list(allocations), from_ms, to_ms, now, hub)
 
 
-def pool_statement(pool: str, from_ms: int, to_ms: int, *, now: int, hub: str) -> Statement:
-    """Of `pool` and all its allocations, for [from_ms, to_ms). Raises `request.broken`, `ledger.broken`."""
+def pool_statement(pool: str, from_ms: int, to_ms: int, *, now: int, hub: str = "") -> Statement:
+    """Of `pool` and all its allocations, otherwise as `project_statement`."""
     allocations = Allocation.objects.filter(pool=pool).select_related("project").order_by("starts_ms", "id")
     return _statement("pool", pool, pool, list(allocations), from_ms, to_ms, now, hub)
 
@@ -117,6 +125,7 @@ def _statement(
 ) -> Statement:
     if not 0 <= from_ms < to_ms < 2**63:
         raise FabriqueError("request.broken", field="period")
+    hub = hub or this_hub().hub.id
     checkpoint = services.checkpoint(hub, now=now)
     last = closing_seq(checkpoint.seq, to_ms)
     accounts = [account(str(a.id), bucket) for a in found for bucket in BUCKETS]
@@ -190,6 +199,7 @@ def _lines(rows: Sequence[Row]) -> tuple[StatementLine, ...]:
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.ref, row.what), []).append(row)
+    jobs = jobs_of(ref for ref, _ in groups)
     return tuple(
         StatementLine(
             ref=ref,
@@ -197,6 +207,7 @@ def _lines(rows: Sequence[Row]) -> tuple[StatementLine, ...]:
             at_ms=group[0].at_ms,
             amounts=tuple(_figure(u, [r for r in group if r.unit == u]) for u in sorted({r.unit for r in group})),
             facts=facts_of(group),
+            job=jobs.get(ref, ""),
         )
         for (ref, what), group in groups.items()
     )
