@@ -69,7 +69,8 @@ def test_file(request):
     from django.db import connection
     with connection.cursor() as cursor:
         assert cursor.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert os.environ["FABRIQUE_HOME"] in connection.settings_dict["NAME"] and request.node.get_closest_marker("database")
+    assert os.environ["FABRIQUE_HOME"] in connection.settings_dict["NAME"]
+    assert request.node.get_closest_marker("database")
 @pytest.mark.soak
 def test_long(): raise AssertionError("only with --soak")
 """
