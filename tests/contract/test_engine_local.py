@@ -49,8 +49,7 @@ class Yard:
         return spec.intent
 
     def record(self, intent: str, name: str) -> dict[str, Any]:
-        found = self.when(lambda: records.read(str(self.home / "runs" / intent / name)))
-        assert found is not None
+        found: dict[str, Any] = self.when(lambda: records.read(str(self.home / "runs" / intent / name)))
         return found
 
     def see(self, intent: str) -> Observation:
@@ -68,9 +67,8 @@ class Yard:
         self.when(lambda: b"tick" in self.log(intent))
         return intent
 
-    @staticmethod
-    def remains(intent: str) -> list[int]:
-        return processes.marked(f"FABRIQUE_INTENT={intent}".encode())
+    def remains(self, intent: str) -> list[int]:
+        return processes.marked(f"{records.MARK}={self.home}/runs/{intent}".encode())
 
     def alone(self, intent: str) -> None:
         """Wait until even the shim, which goes right after its last record, is gone."""
@@ -113,6 +111,18 @@ def test_a_killed_shim_means_lost_and_nothing_goes_on(yard: Yard) -> None:
     assert yard.remains(intent) == []
     yard.engine.submit(yard.spec("echo twice", intent=intent))
     assert yard.see(intent) == seen == yard.connect().observe([intent])[0]
+
+
+def test_a_run_of_the_same_name_in_another_hub_is_left_alone(yard: Yard, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = Yard(tmp_path / "other")
+    intent = yard.ticking()
+    assert other.ticking() == intent
+    kill(yard.record(intent, records.STARTED)["pid"])
+    assert yard.over(intent).state == "lost"
+    assert other.see(intent).state == "running"
+    other.engine.cancel(intent, 0)
+    assert other.over(intent).cause == "cancelled"
 
 
 def test_a_lost_run_was_there_until_its_last_heartbeat(yard: Yard) -> None:
@@ -165,7 +175,7 @@ def test_a_shim_killed_at_any_instant(yard: Yard) -> None:
         run = yard.home / "runs" / spec.intent
         run.mkdir()
         records.write_once(str(run / records.ORDER), yard.engine._order(spec, run))
-        shim = subprocess.Popen([*command, str(run)], env={"FABRIQUE_INTENT": spec.intent}, start_new_session=True)
+        shim = subprocess.Popen([*command, str(run)], env={records.MARK: str(run)}, start_new_session=True)
         time.sleep(chance.uniform(0.0, 0.12))
         shim.kill()
         shim.wait()
@@ -268,7 +278,7 @@ def test_a_shim_owes_nothing_to_its_starter(yard: Yard) -> None:
     parent = processes.look(pid)
     assert parent is not None and parent.parent != os.getpid()
     open_files = {str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()}
-    assert all(name.startswith(("/dev/null", "pipe:", str(yard.home))) for name in open_files), open_files
+    assert all(name.startswith(("/dev/null", "/proc/", "pipe:", str(yard.home))) for name in open_files), open_files
 
 
 def test_a_machine_going_down_is_not_the_jobs_fault(yard: Yard) -> None:
@@ -307,7 +317,7 @@ def test_setting_the_clock_back_does_not_change_the_duration(yard: Yard) -> None
 # --- files ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("garbage", [b"", b"{", b"[1]", b"\xff\xfe\x00", b'{"at": '])
+@pytest.mark.parametrize("garbage", [b"", b"{", b"[1]", b"\xff\xfe\x00", b'{"at": ', b'{"at": 1}'])
 def test_a_broken_record_proves_nothing_and_hides_nobody(yard: Yard, garbage: bytes) -> None:
     good, bad = yard.submit("exit 0"), yard.submit("exit 0")
     for intent in (good, bad):

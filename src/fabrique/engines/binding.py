@@ -37,9 +37,9 @@ def devices(slots: Sequence[DeviceSlot]) -> dict[str, str]:
 
 
 def environment(spec: RunSpec, work: str, path: str) -> dict[str, str]:
-    """The job's whole environment; `work` is its folder, `path` the deployment's PATH. Nothing is inherited.
+    """The job's whole environment; `work` is its folder (within the run's), `path` the deployment's PATH.
 
-    What the job asks for comes first, so that it overrides neither its binding nor its names.
+    Nothing is inherited. What the job asks for comes first, so that it overrides neither its binding nor its names.
     """
     threads = str(spec.core_count)
     return {
@@ -53,6 +53,7 @@ def environment(spec: RunSpec, work: str, path: str) -> dict[str, str]:
         "TMPDIR": f"{work}/{records.TEMPORARY}",
         "USER": spec.user.label,
         "LOGNAME": spec.user.label,
+        records.MARK: work.rpartition("/")[0],
         "FABRIQUE_INTENT": spec.intent,
         "FABRIQUE_JOB": spec.name,
         "FABRIQUE_RUN": spec.intent,

@@ -168,7 +168,7 @@ def _trial_order(candidate: Isolation, run: Path, secret: Path) -> dict[str, obj
     plan: dict[str, object] = {"cores": [], "work": work, "program": f"{work}/{records.SCRIPT}"}
     plan["environment"] = {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "FABRIQUE_INTENT": run.name,
+        records.MARK: str(run),
         "SECRET": str(secret),
         "RECORD": str(run / records.ORDER),
         "TMPDIR": f"{work}/{records.TEMPORARY}",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from fabrique.core.errors import FabriqueError
+from fabrique.engines import records
 
 SOURCE: Final = str(Path(__file__).resolve().parents[2])
 SHIM_LOG: Final = "shim.log"
@@ -40,7 +41,7 @@ def _call(command: list[str], run: Path, timeout_s: float = _TAKEN_WITHIN_S) -> 
             subprocess.run(
                 command,
                 cwd="/",
-                env={"FABRIQUE_INTENT": run.name},
+                env={records.MARK: str(run)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -32,7 +32,15 @@ from fabrique.engines.protocol import (
 )
 
 DEFAULT_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
-_SWEEPS: Final = 40  # of 50 ms: how long what a dead shim left behind may take to go
+# How often, and how long apart, to look whether what a dead shim left behind is gone.
+_SWEEPS: Final = 100
+_SWEEP_S: Final = 0.02
+_NEEDED: Final = {
+    records.EXIT: {"cause", "started_ms", "ended_ms"},
+    records.LOST: {"cause", "started_ms", "ended_ms"},
+    records.STARTED: {"at", "keeper", "keeper_start"},
+    records.HEARTBEAT: {"elapsed"},
+}
 _LOG_MOST: Final = 4 * 1024 * 1024
 
 
@@ -52,7 +60,7 @@ class LocalEngine:
         cores: Sequence[int] | None = None,
         path: str = DEFAULT_PATH,
     ) -> None:
-        self.root = root
+        self.root = root.absolute()
         self.isolation = isolation
         self._clock = clock
         self._devices = tuple(devices)
@@ -196,12 +204,12 @@ class LocalEngine:
 
     def _lose(self, intent: str, run: Path) -> Observation:
         """The shim is gone without a record: make sure that nothing of the run remains, then say so for good."""
-        if not _sweep(intent):
-            return Observation(intent, "unknown", error="processes of a lost run do not end")
         started = _read(run, records.STARTED)
+        if not _sweep(run, started):
+            return Observation(intent, "unknown", error="processes of a lost run do not end")
         beat = _read(run, records.HEARTBEAT)
         begin = started.get("at") if started else None
-        last = begin if begin is None or not beat else begin + beat.get("elapsed", 0)
+        last = begin if begin is None or not beat else begin + beat["elapsed"]
         record = {"cause": "lost", "started_ms": begin, "ended_ms": last, "usage": beat or {}}
         records.write_once(str(run / records.LOST), record)
         return _over(intent, record)
@@ -221,9 +229,10 @@ class _Answering:
 def _read(run: Path, name: str) -> dict[str, Any] | None:
     """A record; None also when it cannot be read: then it proves nothing, and the run counts as lost."""
     try:
-        return records.read(str(run / name))
+        record = records.read(str(run / name))
     except records.BrokenRecordError:
         return {} if name == records.CLAIM else None
+    return record if record is not None and _NEEDED.get(name, set()) <= set(record) else None
 
 
 def _over(intent: str, record: dict[str, Any]) -> Observation:
@@ -247,7 +256,7 @@ def _underway(intent: str, started: dict[str, Any] | None, beat: dict[str, Any] 
     if started is None:
         return Observation(intent, "starting")
     begin = started["at"]
-    last = begin + (beat.get("elapsed", 0) if beat else 0)
+    last = begin + (beat["elapsed"] if beat else 0)
     return Observation(intent, "running", started_ms=begin, last_seen_ms=last, usage=_usage(beat or {}))
 
 
@@ -255,20 +264,28 @@ def _usage(record: dict[str, Any]) -> Usage:
     return Usage(record.get("cpu_ms"), record.get("max_rss"), record.get("output"), record.get("processes"))
 
 
-def _sweep(intent: str) -> bool:
-    """KILL whatever carries the run's name in its environment; whether all of it is gone.
+def _sweep(run: Path, started: dict[str, Any] | None) -> bool:
+    """End whatever a dead shim has left running; whether all of it is gone.
 
-    The kernel and the keeper have done this already unless the keeper was killed with the shim.
+    The keeper, told by the kernel, is doing so already, and knows best: it sees processes that hide from us by
+    clearing their environment. Where it does not finish, or was killed with the shim, whatever carries the run's mark
+    is killed, with all below it.
     """
-    marker = f"FABRIQUE_INTENT={intent}".encode()
-    for _ in range(_SWEEPS):
-        remaining = processes.marked(marker)
+    mark = os.fsencode(f"{records.MARK}={run}")
+    for turn in range(_SWEEPS):
+        remaining = processes.marked(mark)
         if not remaining:
             return True
-        for pid in remaining:
-            processes.send(pid, signal.SIGKILL)
-        time.sleep(0.05)
+        if turn >= _SWEEPS // 2 or not _keeper_is_alive(started):
+            for pid in remaining:
+                processes.end_below(pid)
+                processes.send(pid, signal.SIGKILL)
+        time.sleep(_SWEEP_S)
     return False
+
+
+def _keeper_is_alive(started: dict[str, Any] | None) -> bool:
+    return started is not None and records.start_of(started["keeper"]) == started["keeper_start"]
 
 
 def _delete(folder: Path) -> None:

@@ -31,6 +31,9 @@ WORK = "work"
 TEMPORARY = "tmp"
 SCRIPT = "script"
 
+# Names the run in the environment of all its processes. A folder is one run's; an intent may be another hub's as well.
+MARK = "FABRIQUE_FOLDER"
+
 _BOOT = "/proc/sys/kernel/random/boot_id"
 
 

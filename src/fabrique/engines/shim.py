@@ -64,7 +64,9 @@ def supervise(order: Record) -> Record:
     except OSError as error:
         return {"cause": "not-started", "started_ms": None, "ended_ms": utc_ms(), "error": str(error)[:500]}
     watch = Watch(order, pid, answer, output)
-    records.write(records.STARTED, {**records.identity(), "at": watch.started, "keeper": pid})
+    keeper_start = records.start_of(pid)
+    started = {**records.identity(), "at": watch.started, "keeper": pid, "keeper_start": keeper_start}
+    records.write(records.STARTED, started)
     _hand_over(plan, order["plan"])
     return watch.to_the_end()
 
