@@ -24,7 +24,6 @@ SENTENCES: Final[dict[str, str]] = {
     "wait.engine": msg("Waiting for the engine {engine}, which does not answer."),
     "wait.observe-only": msg("The hub only observes for now: an operator must let it act again."),
     "wait.allocation-start": msg("Waiting for the allocation to begin: {time}."),
-    "wait.capacity-fell": msg("Waiting for {partition} to be as large again: a device is gone, or the cap fell."),
     # a job was placed
     "place.only": msg("Placed on {partition}, the only partition that fits."),
     "place.earliest": msg("Placed on {partition}, where it starts earliest."),

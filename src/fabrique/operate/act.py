@@ -19,23 +19,23 @@ def bind(capacity_cores: Sequence[int], slots: Sequence[DeviceSlot], runs: Seque
     """The cores and devices that are free for a job, lowest first; a fraction goes to the fullest that has room."""
     taken = {c for r in runs for c in r.bound.get("cores", [])}
     free = [c for c in capacity_cores if c not in taken]
-    used: dict[int, int] = {}
+    used: dict[str, int] = {}
     for run in runs:
         for d in run.bound.get("devices", []):
-            used[d["index"]] = used.get(d["index"], 0) + d["milli"]
+            used[d["uuid"]] = used.get(d["uuid"], 0) + d["milli"]
     return {"cores": free[: spec.cores], "devices": _devices(slots, used, spec.milli_devices)}
 
 
-def _devices(slots: Sequence[DeviceSlot], used: Mapping[int, int], milli: int) -> list[dict[str, Any]]:
+def _devices(slots: Sequence[DeviceSlot], used: Mapping[str, int], milli: int) -> list[dict[str, Any]]:
     if not milli:
         return []
     if milli < 1000:
-        fitting = [s for s in slots if used.get(s.index, 0) + milli <= 1000]
-        chosen = sorted(fitting, key=lambda s: (-used.get(s.index, 0), s.index))[:1]
+        fitting = [s for s in slots if used.get(s.uuid, 0) + milli <= 1000]
+        chosen = sorted(fitting, key=lambda s: (-used.get(s.uuid, 0), s.uuid))[:1]
     else:
-        chosen = [s for s in slots if not used.get(s.index)][: milli // 1000]
+        chosen = [s for s in slots if not used.get(s.uuid)][: milli // 1000]
     each = min(milli, 1000)
-    return [{"vendor": s.vendor, "index": s.index, "uuid": s.uuid, "milli": each, "source": s.uuid} for s in chosen]
+    return [{"vendor": s.vendor, "index": s.index, "uuid": s.uuid, "milli": each} for s in chosen]
 
 
 def run_spec(here: ThisHub, run: Run) -> RunSpec:
@@ -46,7 +46,7 @@ def run_spec(here: ThisHub, run: Run) -> RunSpec:
     uid = FIRST_UID + job.project.serial if here.local.isolation == "own-user" else None
     return RunSpec(
         intent=intent_of(run),
-        name=spec.name,
+        name=str(job.number),
         script=spec.script.encode(),
         core_count=len(cores) or spec.cores,
         cores=cores,
@@ -57,7 +57,7 @@ def run_spec(here: ThisHub, run: Run) -> RunSpec:
         preempt_signal=spec.checkpoint_signal,
         lead_ms=spec.lead_ms if spec.checkpoint_signal else 0,
         grace_ms=GRACE_MS,
-        environment={"FABRIQUE_JOB": str(job.number), "FABRIQUE_PROJECT": job.project.code},
+        environment={"FABRIQUE_JOB_NAME": spec.name, "FABRIQUE_PROJECT": job.project.code},
         user=JobUser(job.project.code, uid),
         power_limit_w=spec.power if isinstance(spec.power, int) else None,
     )

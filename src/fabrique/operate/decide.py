@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fabrique.apps.access.models import AllocationState
 from fabrique.apps.jobs import specs
 from fabrique.apps.jobs.cycle import Placement
 from fabrique.apps.jobs.models import Job, Run
@@ -18,7 +19,7 @@ from fabrique.core.admission.plan import Plan
 from fabrique.core.admission.rules import Rules
 from fabrique.core.booking import Policy
 from fabrique.core.job import JobSpec
-from fabrique.core.reasons import Reason
+from fabrique.core.reasons import Reason, reason
 from fabrique.core.units import Unit
 
 
@@ -30,6 +31,16 @@ class Asked:
     spec: JobSpec
     offers: tuple[fits.Offer, ...]
     refusal: Reason | None
+
+
+def too_late(job: Job, *, now: int) -> Reason | None:
+    """Why a pending job can't start any more, if time has decided."""
+    latest = specs.of(job).start_by_ms
+    if latest is not None and latest < now:
+        return reason("refuse.deadline", latest_start=latest)
+    if job.allocation.state != AllocationState.OPEN or job.allocation.ends_ms <= now:
+        return reason("refuse.allocation-ended", time=job.allocation.ends_ms)
+    return None
 
 
 def asked(here: ThisHub, jobs: Sequence[Job]) -> list[Asked]:

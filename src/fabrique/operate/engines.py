@@ -29,8 +29,17 @@ def exposed() -> list[Path]:
 
 
 def local_engine(here: ThisHub, isolation: Isolation) -> LocalEngine:
-    slots = [DeviceSlot(g.vendor, i, g.uuid) for i, g in enumerate(here.local.gpus)]
-    return LocalEngine(here.home / RUNS, isolation, now_ms, slots, path=here.local.job_path)
+    return LocalEngine(here.home / RUNS, isolation, now_ms, slots(here), path=here.local.job_path)
+
+
+def slots(here: ThisHub) -> list[DeviceSlot]:
+    """This machine's accelerators, numbered as each vendor's own runtime numbers them."""
+    found: list[DeviceSlot] = []
+    for gpu in here.local.gpus:
+        # Intel's two families are bound by two runtimes
+        vendor = "habana" if gpu.kind.startswith("gaudi") else gpu.vendor
+        found.append(DeviceSlot(vendor, sum(s.vendor == vendor for s in found), gpu.uuid))
+    return found
 
 
 def reader(here: ThisHub) -> LocalEngine:

@@ -14,13 +14,15 @@ from threading import Event
 from django.db import OperationalError, close_old_connections
 
 from fabrique.apps.access import services as access
+from fabrique.apps.catalogue import services as catalogue
 from fabrique.apps.jobs import cycle
-from fabrique.apps.jobs.models import HubState, Intent, Run
+from fabrique.apps.jobs.models import HubState, Intent, Job, Run
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core.admission.rules import Rules
+from fabrique.core.eligibility import Verdict
 from fabrique.core.errors import FabriqueError
-from fabrique.core.reasons import reason
+from fabrique.core.reasons import Reason, reason
 from fabrique.engines.protocol import Engine
 from fabrique.operate import act, decide
 from fabrique.operate.metering import Metering
@@ -153,11 +155,11 @@ class Loop:
     # --- decide ---------------------------------------------------------------------------------------------
 
     def _decide_and_act(self, state: HubState, sight: Sight, epoch: int, turn: Turn) -> None:
-        jobs = cycle.pending_jobs()
+        now = self.clock()
+        jobs = self._still_possible(cycle.pending_jobs(), now)
         turn.waiting = len(jobs)
         if not jobs:
             return
-        now = self.clock()
         asks = {str(a.job.number): a for a in decide.asked(self.here, jobs)}
         rules = Rules(observe_only=state.observe_only)
         for ask in asks.values():
@@ -171,17 +173,35 @@ class Loop:
         for waiting in plan.waits:
             cycle.wait(asks[waiting.job].job, waiting.reason, waiting.by_ms, now=now)
 
-    def _start(self, ask: decide.Asked, partition: str, why: object, sight: Sight, epoch: int) -> bool:
+    def _still_possible(self, jobs: Sequence[Job], now: int) -> list[Job]:
+        late = {job.pk: why for job in jobs if (why := decide.too_late(job, now=now)) is not None}
+        for job in jobs:
+            if job.pk in late:
+                cycle.refuse(job, late[job.pk], now=now)
+        return [job for job in jobs if job.pk not in late]
+
+    def _lawful(self, ask: decide.Asked, now: int) -> bool:
+        """The rules of sovereignty once more, at placement; each evaluation leaves a record."""
+        for name in ask.spec.datasets:
+            decision = catalogue.bind(name, f"job:{ask.job.key}", now=now, moment="placement")
+            if decision.verdict is not Verdict.PASS:
+                cycle.refuse(ask.job, reason("refuse.sovereignty", dataset=name, rule=decision.ground.rule), now=now)
+                return False
+        return True
+
+    def _start(self, ask: decide.Asked, partition: str, why: Reason, sight: Sight, epoch: int) -> bool:
         now = self.clock()
         offer = next(o for o in ask.offers if o.partition == partition)
         engine = self.engines[offer.engine]
         if offer.engine in sight.silent:
             cycle.wait(ask.job, reason("wait.engine", engine=offer.engine), None, now=now)
             return False
+        if not self._lawful(ask, now):
+            return False
         capacity = engine.capacity()
         bound = act.bind(capacity.cores, capacity.devices, cycle.live_runs(), ask.spec)
         placement = decide.place(self.here, ask, partition, bound, now=now)
-        intent = cycle.admit(ask.job, placement, why, epoch, now=now)  # type: ignore[arg-type]
+        intent = cycle.admit(ask.job, placement, why, epoch, now=now)
         if intent is None:
             return False
         self._tell(intent, Run.objects.select_related("job__project", "job__allocation").get(pk=intent.run_id), epoch)

@@ -158,7 +158,7 @@ class Metering:
 def _device(window: Window, energy: Metered, source: str, runs: Sequence[Run]) -> Split:
     """One accelerator: shared by the fractions handed out of it; what is not handed out is idle."""
     total = energy.energy_mj or 0
-    holders = [(str(r.id), d["milli"]) for r in runs for d in r.bound.get("devices", []) if d["source"] == source]
+    holders = [(str(r.id), d["milli"]) for r in runs for d in r.bound.get("devices", []) if d["uuid"] == source]
     taken = sum(milli for _, milli in holders)
     shares = share_out(total, [milli for _, milli in holders] + [max(1000 - taken, 0)])
     claims = [Claim(run, 0, part) for (run, _), part in zip(holders, shares, strict=False)]

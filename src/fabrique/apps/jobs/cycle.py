@@ -136,6 +136,13 @@ def wait(job: Job, why: Reason, by_ms: int | None, *, now: int) -> None:
 
 
 @transaction.atomic
+def refuse(job: Job, why: Reason, *, now: int) -> None:
+    """A pending job that can't start any more: its deadline, its allocation or the law decided."""
+    pending = Job.objects.filter(pk=job.pk, status=JobState.PENDING.value)
+    pending.update(status=JobState.REFUSED.value, reason=why.as_json(), forecast={}, changed_ms=now)
+
+
+@transaction.atomic
 def acted(intent: Intent, epoch: int, *, now: int) -> None:
     """The engine took it: the job is starting."""
     Intent.objects.filter(pk=intent.pk).update(acted_ms=now, epoch=epoch)

@@ -1,0 +1,403 @@
+"""The loop's turns against a scripted engine: what is written before an act, retried after silence, fenced off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from fabrique.apps.access import queries
+from fabrique.apps.access import services as access
+from fabrique.apps.access.models import Allocation, Project
+from fabrique.apps.audit.models import SovereigntyDecision
+from fabrique.apps.catalogue import services as catalogue
+from fabrique.apps.energy.models import Window
+from fabrique.apps.jobs import services as jobs
+from fabrique.apps.jobs.models import HubState, Intent, Job, Run
+from fabrique.apps.ledger import services as ledger
+from fabrique.apps.ledger.models import Hold, Posting
+from fabrique.apps.ledger.verify import verify
+from fabrique.apps.people import services as people
+from fabrique.apps.people.models import Person
+from fabrique.core.errors import FabriqueError
+from fabrique.core.units import MJ, unit
+from fabrique.engines.protocol import Listing, Observation, PartitionCapacity, RunSpec, Usage
+from fabrique.meters.modelled import CoreModel, ModelledMeter, ProcessorTimes
+from fabrique.operate import loop as loops
+from fabrique.operate.metering import Metering
+
+CPU = unit("core-ms:local-core")
+SCRIPT = b"#!/bin/sh\n#fabrique walltime: 10m\ntrue\n"
+T0 = 1_800_000_000_000
+
+
+class Engine:
+    """Keeps what it is told; the test decides what it answers."""
+
+    def __init__(self) -> None:
+        self.submitted: list[str] = []
+        self.cancelled: list[str] = []
+        self.deaf = False  # takes nothing: the act was lost on the way
+        self.down = False
+        self.answers: dict[str, Observation] = {}
+
+    def _up(self) -> None:
+        if self.down:
+            raise FabriqueError("engine.unavailable", engine="local")
+
+    def submit(self, spec: RunSpec) -> None:
+        self._up()
+        self.submitted.append(spec.intent)
+        if not self.deaf:
+            self.answers.setdefault(spec.intent, Observation(spec.intent, "starting"))
+
+    def observe(self, intents: Sequence[str]) -> list[Observation]:
+        self._up()
+        return [self.answers.get(i, Observation(i, "unknown")) for i in intents]
+
+    def list(self) -> Listing:
+        self._up()
+        return Listing(True, tuple(self.answers), 0)
+
+    def cancel(self, intent: str, grace_ms: int) -> None:
+        self._up()
+        self.cancelled.append(intent)
+
+    def preempt(self, intent: str) -> None: ...
+    def hold(self, intents: Sequence[str]) -> None: ...
+    def release(self, intents: Sequence[str]) -> None: ...
+    def purge(self, intent: str) -> None: ...
+
+    def adopt(self, intent: str) -> bool:
+        return intent in self.answers
+
+    def read_log(self, intent: str, offset: int, limit: int) -> tuple[bytes, int, bool]:
+        return b"", offset, True
+
+    def capacity(self) -> PartitionCapacity:
+        return PartitionCapacity((0, 1), 1_000, ())
+
+
+class Bench:
+    """A loop, its engine, a clock that the test moves, a project with ten core-hours."""
+
+    def __init__(self, here: Any) -> None:
+        self.here = here
+        self.now = T0
+        self.engine = Engine()
+        self.busy_ms = 0
+        self.loop = self.new_loop()
+        self.person, self.project = self._project()
+
+    def new_loop(self) -> loops.Loop:
+        model = CoreModel(2, 12, 370)
+        meter = ModelledMeter(model, 2, lambda: ProcessorTimes(self.busy_ms, 2 * (self.now - T0) + 1))
+        return loops.Loop(self.here, {"local": self.engine}, Metering([meter], self.here), lambda: self.now)
+
+    def _project(self) -> tuple[Person, Project]:
+        person = people.create_person("Ana", "ana@loop.example", now=T0)
+        mode = access.find_mode("lasalle_startup", now=T0)
+        form = {
+            "title": "Loop", "summary": "s", "organisation_kind": "startup", "country": "CA", "founded": "2025-01-01",
+            "staff": "5", "turnover": "1", "kind": "local-core", "hours": "10", "months": "1", "civilian": "yes",
+            "data_class": "public", "confidential": "no",
+        }  # fmt: skip
+        form |= {f"ethics.{q.id}": "yes" if q.settled else "no" for q in mode.ethics}
+        done = access.submit(access.save_draft(person, mode.id, form, now=T0), person, now=T0)
+        assert done.project is not None
+        return person, done.project
+
+    def submit(self, **flags: str) -> Job:
+        return jobs.submit(self.person, self.project.code, SCRIPT, flags, now=self.now)
+
+    def turn(self, after_ms: int = 100) -> loops.Turn:
+        self.now += after_ms
+        return self.loop.cycle()
+
+    def intent(self, job: Job) -> str:
+        return f"run-{job.runs.get().id.hex}"
+
+    def answer(self, job: Job, state: str, **more: Any) -> None:
+        name = self.intent(job)
+        self.engine.answers[name] = Observation(name, state, **more)  # type: ignore[arg-type]
+
+    def status(self, job: Job) -> str:
+        job.refresh_from_db()
+        return job.status
+
+    def left(self) -> int:
+        return queries.budget_lines(Allocation.objects.get(project=self.project), now=self.now)[0].available
+
+
+@pytest.fixture
+def bench(here: Any) -> Bench:
+    return Bench(here)
+
+
+def running(bench: Bench) -> Job:
+    job = bench.submit()
+    bench.turn()
+    bench.answer(job, "running", started_ms=bench.now, last_seen_ms=bench.now, usage=Usage(cpu_ms=0))
+    bench.turn()
+    assert bench.status(job) == "running"
+    return job
+
+
+def ended(bench: Bench, job: Job, cause: str = "completed", after_ms: int = 60_000, **more: Any) -> None:
+    started = job.runs.get().started_ms or 0
+    bench.busy_ms += after_ms
+    state = "lost" if cause == "lost" else "ended"
+    at = {"last_seen_ms": started + after_ms} if state == "lost" else {"ended_ms": started + after_ms}
+    bench.answer(job, state, cause=cause, started_ms=started, usage=Usage(cpu_ms=after_ms), **at, **more)
+    bench.turn(after_ms)
+
+
+def test_from_pending_to_the_books(bench: Bench) -> None:
+    job = running(bench)
+    assert bench.left() == 36_000_000 - 600_000  # the hold
+    ended(bench, job, exit_code=0)
+    run = job.runs.get()
+    assert bench.status(job) == "completed"
+    assert (run.elapsed_ms, run.charged[CPU]) == (60_000, "60000")
+    # one core, busy for a minute: 12 W x 60 s, at the model's word
+    assert run.energy_mj == 720_000
+    assert run.energy_provenance["basis"] == "modelled"
+    assert run.charged[MJ] == "720000"
+    assert run.charged["uCAD"] == str(round(10_000 / 60))
+    assert bench.left() == 36_000_000 - 60_000
+    assert verify().ok
+
+
+def test_every_window_sums_to_its_meter(bench: Bench) -> None:
+    ended(bench, running(bench))
+    bench.turn(loops.WINDOW_MS)
+    bench.turn(loops.WINDOW_MS)
+    rows = list(Window.objects.order_by("start_ms"))
+    assert len(rows) >= 2
+    assert all(w.jobs_mj + w.idle_mj + w.overhead_mj + w.residual_mj == w.meter_mj for w in rows)
+    assert all(a.end_ms == b.start_ms for a, b in pairwise(rows))
+    booked = -ledger.balance(f"site:{bench.here.site}:meter", MJ)
+    assert booked == sum(w.meter_mj for w in rows)
+
+
+def test_an_intent_is_written_before_the_engine_hears_of_it(bench: Bench) -> None:
+    seen: list[bool] = []
+    tell: Callable[[RunSpec], None] = bench.engine.submit
+
+    def submit(spec: RunSpec) -> None:
+        seen.append(Intent.objects.filter(pk=spec.intent, acted_ms__isnull=True).exists())
+        tell(spec)
+
+    bench.engine.submit = submit  # type: ignore[method-assign]
+    bench.submit()
+    bench.turn()
+    assert seen == [True]
+
+
+def test_an_engine_that_is_down_delays_and_loses_nothing(bench: Bench) -> None:
+    job = running(bench)
+    waiting = bench.submit()
+    bench.engine.down = True
+    for _ in range(5):
+        assert bench.turn(1_000).silent == {"local": "engine.unavailable"}
+    assert bench.status(job) == "running"
+    assert bench.status(waiting) in ("pending", "admitted")
+    bench.engine.down = False
+    ended(bench, job)
+    assert bench.status(job) == "completed"
+
+
+def test_an_act_that_was_lost_is_repeated_after_two_listings_under_the_same_name(bench: Bench) -> None:
+    bench.engine.deaf = True
+    job = bench.submit()
+    bench.turn()
+    assert len(bench.engine.submitted) == 1
+    bench.turn(loops.INTENT_TIMEOUT_MS - 200)
+    assert len(bench.engine.submitted) == 1  # before the timeout nothing is concluded
+    bench.turn(1_000)
+    assert len(bench.engine.submitted) == 1  # one listing is not enough
+    bench.turn()
+    assert bench.engine.submitted == [bench.intent(job)] * 2
+    assert Run.objects.count() == 1
+    assert Hold.objects.count() == 1
+
+
+def test_a_lost_run_is_charged_to_its_last_sign_and_given_back(bench: Bench) -> None:
+    job = running(bench)
+    ended(bench, job, "lost", 30_000)
+    assert bench.status(job) == "lost"
+    assert job.runs.get().charged[CPU] == "30000"
+    assert bench.left() == 36_000_000
+    refund = Posting.objects.filter(what="refund", account="hub:losses", unit=CPU).get()
+    assert refund.amount == 30_000
+    assert '"cause":"engine-lost"' in refund.detail
+
+
+def test_a_run_that_never_started_costs_nothing(bench: Bench) -> None:
+    job = bench.submit()
+    bench.turn()
+    bench.answer(job, "ended", cause="not-started", error="no such interpreter")
+    bench.turn()
+    assert bench.status(job) == "failed"
+    assert bench.left() == 36_000_000
+    assert verify().ok
+
+
+def test_a_users_own_cancel_is_charged(bench: Bench) -> None:
+    job = running(bench)
+    jobs.cancel(job, bench.person, now=bench.now)
+    bench.turn()
+    assert bench.engine.cancelled == [bench.intent(job)]
+    bench.turn()
+    assert len(bench.engine.cancelled) == 1
+    assert bench.status(job) == "ending"
+    ended(bench, job, "cancelled", 20_000)
+    assert bench.status(job) == "cancelled"
+    assert bench.left() == 36_000_000 - 20_000
+
+
+def test_a_waiting_job_is_cancelled_at_once(bench: Bench) -> None:
+    job = bench.submit()
+    jobs.cancel(job, bench.person, now=bench.now)
+    bench.turn()
+    assert bench.status(job) == "cancelled"
+    assert bench.engine.submitted == []
+    with pytest.raises(FabriqueError):
+        jobs.cancel(job, bench.person, now=bench.now)
+
+
+def test_a_preempted_job_waits_again_and_pays_for_what_it_used(bench: Bench) -> None:
+    job = running(bench)
+    ended(bench, job, "preempted", 20_000)
+    job.refresh_from_db()
+    assert job.runs.get(attempt=1).state == "ended"
+    assert job.runs.filter(attempt=2).exists()
+
+
+def test_two_loops_never_both_act(bench: Bench) -> None:
+    other = bench.new_loop()
+    bench.turn()
+    job = bench.submit()
+    assert not other.cycle().leader
+    assert bench.engine.submitted == []
+    # the first falls silent; the second takes over and fences it off
+    bench.now += loops.LEASE_MS + 1
+    assert other.cycle().leader
+    assert len(bench.engine.submitted) == 1
+    assert not bench.loop.cycle().leader
+    assert Run.objects.filter(job=job).count() == 1
+
+
+def test_a_loop_that_lost_its_lease_half_way_writes_no_intent(bench: Bench) -> None:
+    bench.turn()
+    bench.submit()
+    other = bench.new_loop()
+    capacity = bench.engine.capacity
+
+    def late() -> PartitionCapacity:
+        bench.engine.capacity = capacity  # type: ignore[method-assign]
+        bench.now += loops.LEASE_MS + 1
+        assert other.cycle().leader
+        return capacity()
+
+    bench.engine.capacity = late  # type: ignore[method-assign]
+    with pytest.raises(FabriqueError) as caught:
+        bench.turn()
+    assert caught.value.code == "lease.lost"
+    assert len(bench.engine.submitted) == 1
+    assert Run.objects.count() == 1
+
+
+def test_after_a_restore_it_observes_and_starts_nothing(bench: Bench) -> None:
+    job = running(bench)
+    waiting = bench.submit()
+    HubState.objects.update(observe_only=True)
+    bench.turn()
+    waiting.refresh_from_db()
+    assert waiting.reason["code"] == "wait.observe-only"
+    ended(bench, job)
+    assert bench.status(job) == "completed"
+    assert bench.status(waiting) == "pending"
+
+
+def test_a_deadline_that_passed_refuses_the_job(bench: Bench) -> None:
+    blocking = [bench.submit(cores="2")]
+    bench.turn()
+    late = bench.submit(**{"latest-start": "2027-01-15T08:00:30Z"})
+    assert bench.status(blocking[0]) == "starting"
+    bench.turn(40_000)
+    late.refresh_from_db()
+    assert (late.status, late.reason["code"]) == ("refused", "refuse.deadline")
+
+
+def test_the_end_of_an_allocation_refuses_what_still_waits(bench: Bench) -> None:
+    bench.turn()
+    job = bench.submit()
+    bench.now += 32 * 86_400_000
+    bench.turn()
+    job.refresh_from_db()
+    assert (job.status, job.reason["code"]) == ("refused", "refuse.allocation-ended")
+    assert Allocation.objects.get().state == "ended"
+    assert ledger.balance(f"allocation:{Allocation.objects.get().id}:expired", CPU) == 36_000_000
+
+
+def test_two_jobs_on_one_core_each_get_their_own(bench: Bench) -> None:
+    one, two, three = bench.submit(), bench.submit(), bench.submit()
+    bench.turn()
+    assert one.runs.get().bound["cores"] == [0]
+    assert two.runs.get().bound["cores"] == [1]
+    three.refresh_from_db()
+    assert three.reason["code"] == "wait.cores"
+    assert three.forecast["to_ms"] >= bench.now
+
+
+def test_data_that_may_not_come_here_is_refused_when_it_is_bound(bench: Bench) -> None:
+    owner = bench.project.organisation
+    catalogue.register("fr-health", "Registry", owner, "health", "FR", now=T0)
+    catalogue.register("weather", "Weather", owner, "public", "FR", now=T0)
+    with pytest.raises(FabriqueError) as caught:
+        bench.submit(datasets="fr-health")
+    assert caught.value.params["reason"]["code"] == "refuse.sovereignty"  # type: ignore[index]
+    bench.submit(datasets="weather")
+    bench.turn()
+    moments = list(SovereigntyDecision.objects.values_list("moment", "verdict"))
+    assert ("placement", "pass") in moments
+    with pytest.raises(FabriqueError):
+        bench.submit(datasets="unheard-of")
+
+
+@pytest.mark.parametrize(
+    ("flags", "code"),
+    [
+        ({"cores": "3"}, "refuse.too-large"),
+        ({"accelerators": "1"}, "refuse.no-partition"),
+        ({"kinds": "h100-sxm"}, "refuse.no-partition"),
+        ({"walltime": "11h"}, "refuse.budget"),
+        ({"latest-start": "2020-01-01T00:00:00Z"}, "refuse.deadline"),
+        ({"nodes": "2", "cores": "2"}, "refuse.too-large"),
+    ],
+)
+def test_what_could_never_start_is_refused_at_once_with_its_reason(
+    bench: Bench, flags: dict[str, str], code: str
+) -> None:
+    with pytest.raises(FabriqueError) as caught:
+        bench.submit(**flags)
+    assert caught.value.params["reason"]["code"] == code  # type: ignore[index]
+    assert not Job.objects.exists()
+
+
+def test_a_stranger_submits_nothing(bench: Bench) -> None:
+    stranger = people.create_person("Eve", "eve@loop.example", now=T0)
+    with pytest.raises(FabriqueError) as caught:
+        jobs.submit(stranger, bench.project.code, SCRIPT, {}, now=T0)
+    assert caught.value.code == "right.denied"
+
+
+def test_without_isolation_only_the_operator_may_submit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = bench.here.local.model_copy(update={"isolation": "none"})
+    monkeypatch.setattr(bench.here, "local", alone)
+    with pytest.raises(FabriqueError) as caught:
+        bench.submit()
+    assert caught.value.code == "isolation.single-user"
