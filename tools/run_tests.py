@@ -108,7 +108,7 @@ def check(tally: Tally) -> None:
     style(tally)
     tally.step("types", "mypy")
     without = "not database and not browser"
-    tally.pytest("tests without database or browser", "-n", WORKERS, "-m", without, "tests/unit", "tests/property")
+    tally.pytest("tests without database or browser", "-n", WORKERS, "-m", without, "tests/unit")
 
 
 def soak(tally: Tally) -> None:

@@ -76,6 +76,7 @@ def test_long(): raise AssertionError("only with --soak")
 """
 
 
+@pytest.mark.database
 @pytest.mark.parametrize(("ci", "outcome"), [("", "skipped"), ("true", "failed")])
 def test_a_missing_part_is_skipped_or_fails_and_traces_may_always_be_absent(
     tmp_path: Path, ci: str, outcome: str
@@ -98,6 +99,7 @@ def test_a_missing_part_is_skipped_or_fails_and_traces_may_always_be_absent(
     }, done.stdout + done.stderr
 
 
+@pytest.mark.database
 def test_a_private_postgresql_answers_and_goes(missing: object) -> None:
     code = (
         "import os, psycopg; print(psycopg.connect(os.environ['FABRIQUE_DATABASE_URL']).execute('select 1').fetchone())"
