@@ -57,7 +57,9 @@ def _texts(path: Path) -> Iterator[tuple[int, Key]]:
     if path.suffix != ".py":
         from django.utils.translation.template import templatize
 
-        source = templatize(source.decode(), origin=str(path)).encode()
+        # one call a line, without the indentation that only HTML understands
+        lines = templatize(source.decode(), origin=str(path)).split("\n")
+        source = "\n".join(line.lstrip() for line in lines).encode()
     keywords = KEYWORDS | SPEAKERS if b"peaker" in source else KEYWORDS
     for line, message, _comments, _context in extract("python", BytesIO(source), keywords):
         texts = tuple(m for m in message if m) if isinstance(message, tuple) else message

@@ -13,6 +13,8 @@ import secrets
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from fabrique.language import catalogue
+
 HOME = Path(os.environ.get("FABRIQUE_HOME", ".fabrique/home")).absolute()
 HTTPS = os.environ.get("FABRIQUE_HTTPS", "") == "1"
 
@@ -101,7 +103,11 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "fabrique.portal.context.hub",
             ],
-            "builtins": ["fabrique.portal.templatetags.say", "django.templatetags.i18n"],
+            "builtins": [
+                "fabrique.portal.templatetags.say",
+                "django.templatetags.i18n",
+                "django.templatetags.static",
+            ],
         },
     }
 ]
@@ -113,6 +119,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+CSRF_FAILURE_VIEW = "fabrique.portal.errors.csrf"
 LOGIN_URL = "/account/login/"
 LOGIN_REDIRECT_URL = "/"
 ACCOUNT_LOGIN_METHODS = {"email"}
@@ -127,7 +134,10 @@ EMAIL_FILE_PATH = HOME / "mail"
 
 LANGUAGES = [("fr", "Français"), ("fr-ca", "Français (Québec)"), ("en", "English")]
 LANGUAGE_CODE = "en"
-LOCALE_PATHS = [Path(__file__).parent.parent / "language" / "locale"]
+LANGUAGE_COOKIE_NAME = "fabrique-language"
+LANGUAGE_COOKIE_AGE = 31_536_000
+LANGUAGE_COOKIE_SAMESITE = "Lax"
+LOCALE_PATHS = [catalogue.locale_path()]
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = "UTC"

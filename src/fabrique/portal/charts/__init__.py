@@ -1,0 +1,29 @@
+"""Charts as SVG text: pure functions from numbers to pictures that print, need no script and are read aloud.
+
+Every chart is drawn twice, wide and narrow; the page shows the one that fits. Colours are classes that the style sheet
+sets for light and dark, and plain attributes for paper. Start with `chart.Chart`; each kind of chart is a file.
+"""
+
+from fabrique.portal.charts.bands import Cell, band
+from fabrique.portal.charts.bars import Bar, Part, Share, shares, stacked
+from fabrique.portal.charts.burn import burn_down
+from fabrique.portal.charts.chart import Axis, Chart
+from fabrique.portal.charts.lines import Layer, Limit, Plot, Step, over_time
+
+__all__ = [
+    "Axis",
+    "Bar",
+    "Cell",
+    "Chart",
+    "Layer",
+    "Limit",
+    "Part",
+    "Plot",
+    "Share",
+    "Step",
+    "band",
+    "burn_down",
+    "over_time",
+    "shares",
+    "stacked",
+]

@@ -1,0 +1,242 @@
+"""The hub at a glance, as numbers: power and its plan, devices, pools, queue. Pictures are made in `glance_charts`."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from fabrique.apps.energy.models import Window
+from fabrique.apps.jobs.models import HubState, Job, Run, RunState
+from fabrique.apps.this_hub import ThisHub
+from fabrique.core.carbon import Factor
+from fabrique.core.errors import FabriqueError
+from fabrique.core.job import JobState
+from fabrique.core.reasons import Reason, from_json
+from fabrique.core.units import Unit
+
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
+BUCKETS: Final = 144  # ten minutes each over a day
+SHARES_OVER_MS: Final = 30 * DAY_MS
+STALE_MS: Final = 120_000
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Mean watts over [from_ms, to_ms), by what drew them; None where nothing was measured."""
+
+    from_ms: int
+    to_ms: int
+    jobs: float | None
+    idle: float | None
+    overhead: float | None
+    residual: float | None
+    cap_w: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The most that is drawn over [from_ms, to_ms): what runs at its bound, the rest idle."""
+
+    from_ms: int
+    to_ms: int
+    watts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """Devices of one kind, in thousandths; `down` is not offered."""
+
+    kind: str
+    device: str
+    vendor: str
+    total: int
+    used: int
+    down: int = 0
+
+    @property
+    def free(self) -> int:
+        return max(self.total - self.used - self.down, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """A pool's part of what was used of `unit`, and its entitlement, in parts per million."""
+
+    pool: str
+    name: str
+    unit: Unit
+    used_ms: int
+    used_ppm: int
+    entitled_ppm: int | None
+    assumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Jobs that wait for the same reason; `reason` None while no cycle has looked at them."""
+
+    reason: Reason | None
+    jobs: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """Everything the home page says, at `now`."""
+
+    now: int
+    drawn_w: int | None
+    seen_ms: int | None
+    cap_w: int | None
+    basis: str
+    error_permille: int | None
+    buckets: Sequence[Bucket]
+    plan: Sequence[Planned]
+    factor: Factor | None
+    devices: Sequence[Devices]
+    pools: Sequence[PoolUse]
+    waiting: Sequence[Waiting]
+    running: int
+    ever: bool
+    observe_only: bool
+    loop_ms: int | None
+
+    @property
+    def stale(self) -> bool:
+        return self.loop_ms is None or self.now - self.loop_ms > STALE_MS
+
+
+def glance(here: ThisHub, *, now: int) -> Glance:
+    """Reads the tables once; pure functions below make sense of them."""
+    windows = list(Window.objects.filter(site=here.site, end_ms__gt=now - DAY_MS).order_by("start_ms"))
+    runs = list(Run.objects.filter(state__in=(RunState.PLANNED, RunState.RUNNING)).select_related("job"))
+    last = windows[-1] if windows else None
+    state = HubState.objects.filter(pk=1).first()
+    pending = Job.objects.filter(status=JobState.PENDING.value).order_by("number").values_list("number", "reason")
+    return Glance(
+        now=now,
+        drawn_w=None if last is None else round(last.meter_mj / max(last.end_ms - last.start_ms, 1)),
+        seen_ms=None if last is None else last.end_ms,
+        cap_w=here.cap_w,
+        basis="" if last is None else str(last.provenance.get("basis", "")),
+        error_permille=None if last is None else last.provenance.get("error_permille"),
+        buckets=buckets(windows, now - DAY_MS, now, BUCKETS),
+        plan=plan(runs, here.base_w, now, now + DAY_MS),
+        factor=_factor(here, now),
+        devices=devices(here, runs),
+        pools=pools(here, now=now),
+        waiting=waiting(pending),
+        running=sum(r.state == RunState.RUNNING for r in runs),
+        ever=Job.objects.exists(),
+        observe_only=bool(state and state.observe_only),
+        loop_ms=state.last_cycle_ms if state else None,
+    )
+
+
+def _factor(here: ThisHub, now: int) -> Factor | None:
+    try:
+        return here.factor(now)
+    except FabriqueError:
+        return None
+
+
+def buckets(windows: Sequence[Window], from_ms: int, to_ms: int, count: int) -> list[Bucket]:
+    """Mean power by bucket; a window lies in the bucket of its middle. mJ per ms are watts."""
+    size = (to_ms - from_ms) // count
+    inside: dict[int, list[Window]] = defaultdict(list)
+    for w in windows:
+        index = ((w.start_ms + w.end_ms) // 2 - from_ms) // size
+        if 0 <= index < count:
+            inside[index].append(w)
+    return [_bucket(inside.get(i, []), from_ms + i * size, from_ms + (i + 1) * size) for i in range(count)]
+
+
+def _bucket(windows: Sequence[Window], from_ms: int, to_ms: int) -> Bucket:
+    length = sum(w.end_ms - w.start_ms for w in windows)
+    if length <= 0:
+        return Bucket(from_ms, to_ms, None, None, None, None, None)
+    jobs, idle, overhead, residual = (
+        sum(getattr(w, f"{part}_mj") for w in windows) / length for part in ("jobs", "idle", "overhead", "residual")
+    )
+    return Bucket(from_ms, to_ms, jobs, idle, overhead, residual, windows[-1].cap_w)
+
+
+def plan(runs: Iterable[Run], base_w: int, from_ms: int, to_ms: int) -> list[Planned]:
+    """Steps of the upper bound: what runs keeps its bound until the end of its walltime."""
+    ends = [(end_of(run), int(run.bound.get("power_w") or 0)) for run in runs]
+    times = sorted({from_ms, to_ms, *(end for end, _ in ends if from_ms < end < to_ms)})
+    return [
+        Planned(start, stop, base_w + sum(watts for end, watts in ends if end > start))
+        for start, stop in pairwise(times)
+    ]
+
+
+def end_of(run: Run) -> int:
+    """The latest a run can end, by its job's walltime."""
+    return (run.started_ms or run.planned_ms) + int(run.job.spec.get("walltime_ms", 0))
+
+
+def devices(here: ThisHub, runs: Iterable[Run]) -> list[Devices]:
+    """What this machine has connected, and how much of it is handed out."""
+    used: Counter[str] = Counter()
+    for run in runs:
+        used[run.kind] += run.share_milli
+    found = []
+    for kind, device in sorted(here.devices.items(), key=lambda item: (item[1] == "core", item[0])):
+        vendors = {gpu.vendor for gpu in here.local.gpus if gpu.kind == kind}
+        vendor = min(vendors, default="")
+        found.append(Devices(kind, device, vendor, here.count(kind) * 1000, used[kind]))
+    return found
+
+
+def pools(here: ThisHub, *, now: int) -> list[PoolUse]:
+    """Each pool's part of the computing time used in the last 30 days, by unit, against its entitlement."""
+    since = now - SHARES_OVER_MS
+    used: dict[tuple[Unit, str], int] = defaultdict(int)
+    runs = Run.objects.filter(started_ms__isnull=False).exclude(ended_ms__lt=since)
+    for unit, pool, share, started, ended in runs.values_list(
+        "unit", "job__allocation__pool", "share_milli", "started_ms", "ended_ms"
+    ):
+        lived = max(min(ended or now, now) - max(started or now, since), 0)
+        used[Unit(unit), pool] += share * lived // 1000
+    units = sorted({unit for unit, _ in used}) or sorted(here.units.values())[:1]
+    names = _pool_names(here)
+    found = []
+    for unit in units:
+        total = sum(ms for (u, _), ms in used.items() if u == unit)
+        for pool in sorted(set(here.shares) | {p for u, p in used if u == unit}):
+            mine = used[unit, pool]
+            ppm = mine * 1_000_000 // total if total else 0
+            name, assumed = names.get(pool, (pool, False))
+            found.append(PoolUse(pool, name, unit, mine, ppm, here.shares.get(pool), assumed))
+    return found
+
+
+def _pool_names(here: ThisHub) -> Mapping[str, tuple[str, bool]]:
+    """Pool -> its name, and whether a share of it rests on an assumption."""
+    shares = [share for machine in here.hub.machines for share in machine.shares]
+    assumed = {share.pool for share in shares if share.ppm.rests_on_assumption}
+    return {pool.id: (str(pool.name.best or pool.id), pool.id in assumed) for pool in here.hub.pools}
+
+
+def waiting(pending: Iterable[tuple[int, Mapping[str, object]]]) -> list[Waiting]:
+    """Jobs by the code of their reason, the most common first; the first job's own parameters are said."""
+    first: dict[str, tuple[Reason | None, int]] = {}
+    count: Counter[str] = Counter()
+    for number, stored in pending:
+        why = _reason(stored)
+        code = why.code if why else ""
+        first.setdefault(code, (why, number))
+        count[code] += 1
+    return [Waiting(first[code][0], n, first[code][1]) for code, n in count.most_common()]
+
+
+def _reason(stored: Mapping[str, object]) -> Reason | None:
+    try:
+        return from_json(stored) if stored else None
+    except (KeyError, ValueError):
+        return None
