@@ -115,8 +115,9 @@ def settings() -> str:
 
 
 def commands() -> str:
-    from fabrique.cli.main import app
     from typer.main import get_command
+
+    from fabrique.cli.main import app
 
     parts = [described(name, command) for name, command in sorted(walk(get_command(app), "fabrique"))]
     introduction = "Exit codes are those of [errors](errors.md). Every command answers `--help`."
@@ -168,7 +169,8 @@ def prepare_django() -> None:
 
 def addresses(patterns: Iterable[Any], prefix: str) -> Iterator[tuple[str, URLPattern]]:
     for pattern in patterns:
-        text = prefix + re.sub(r"\\Z|[\^$\\]", "", str(pattern.pattern))
+        plain = re.sub(r"\(\?P<(\w+)>[^)]*\)", r"<\1>", str(pattern.pattern))
+        text = prefix + re.sub(r"\\Z|[\^$\\]", "", plain)
         if hasattr(pattern, "url_patterns"):
             yield from addresses(pattern.url_patterns, text)
         else:
