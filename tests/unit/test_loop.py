@@ -21,10 +21,12 @@ from fabrique.apps.ledger.models import Hold, Posting
 from fabrique.apps.ledger.verify import verify
 from fabrique.apps.people import services as people
 from fabrique.apps.people.models import Person
+from fabrique.apps.this_hub import YEAR_MS
 from fabrique.core.errors import FabriqueError
 from fabrique.core.units import MJ, unit
 from fabrique.engines.protocol import Listing, Observation, PartitionCapacity, RunSpec, Usage
 from fabrique.meters.modelled import CoreModel, ModelledMeter, ProcessorTimes
+from fabrique.operate import duties
 from fabrique.operate import loop as loops
 from fabrique.operate.metering import Metering
 
@@ -401,3 +403,15 @@ def test_without_isolation_only_the_operator_may_submit(bench: Bench, monkeypatc
     with pytest.raises(FabriqueError) as caught:
         bench.submit()
     assert caught.value.code == "isolation.single-user"
+
+
+def test_a_year_later_there_is_a_new_years_capacity(bench: Bench) -> None:
+    bench.turn()
+    year = bench.here.yearly_capacity("local-core")
+    assert duties.renew_capacity(bench.here, now=T0 + YEAR_MS - 1) is False
+    assert duties.renew_capacity(bench.here, now=T0 + YEAR_MS) is True
+    assert duties.renew_capacity(bench.here, now=T0 + YEAR_MS) is False
+    pools = sum(v for (a, _), v in ledger.balances("pool:").items() if a.endswith(":unallocated"))
+    assert pools == year
+    assert ledger.balance("hub:capacity-past", CPU) == year - 36_000_000
+    assert verify().ok

@@ -105,6 +105,18 @@ def genesis(capacity: Iterable[tuple[str, Amount]], ref: str, detail: Mapping[st
     return lines
 
 
+def new_year(
+    left: Iterable[tuple[str, Amount]], capacity: Iterable[tuple[str, Amount]], ref: str, detail: Mapping[str, object]
+) -> list[Line]:
+    """Time that no pool awarded in the year is past; the next year's capacity takes its place."""
+    text = canonical(dict(detail))
+    lines = []
+    for pool, a in left:
+        lines.append(Line(pool_account(pool, "unallocated"), a.unit, -a.value, "capacity-past", ref, text))
+        lines.append(Line("hub:capacity-past", a.unit, a.value, "capacity-past", ref, text))
+    return lines + genesis(capacity, ref, detail)
+
+
 def grant(allocation: str, pool: str, amounts: Iterable[Amount], ref: str) -> list[Line]:
     """An award opens (or tops up) the allocation: time out of its pool, the rest as a limit of its own."""
     lines = []

@@ -184,15 +184,20 @@ def _rates(here: ThisHub, *, now: int) -> None:
 
 def _genesis(here: ThisHub, *, now: int) -> None:
     """One year of what is connected, put at the disposal of the pools by their shares."""
+    definition = here.deployment.hub.sha256
+    detail = {"hub": here.hub.id, "definition": definition, "period": "one year of 365 days from the genesis"}
+    lines = booking.genesis(yearly(here), here.hub.id, detail)
+    ledger.write("genesis", {"hub": here.hub.id, "definition": definition}, lines, now=now)
+
+
+def yearly(here: ThisHub) -> list[tuple[str, Amount]]:
+    """A year of what is connected, shared out to the pools: (pool, amount)."""
     pools = sorted(here.shares)
     capacity = []
     for kind, unit in sorted(here.units.items()):
         parts = share_out(here.yearly_capacity(kind), [here.shares[p] for p in pools])
         capacity += [(pool, Amount(unit, part)) for pool, part in zip(pools, parts, strict=True)]
-    definition = here.deployment.hub.sha256
-    detail = {"hub": here.hub.id, "definition": definition, "period": "one year of 365 days from the genesis"}
-    lines = booking.genesis(capacity, here.hub.id, detail)
-    ledger.write("genesis", {"hub": here.hub.id, "definition": definition}, lines, now=now)
+    return capacity
 
 
 def _operator(here: ThisHub, *, now: int) -> None:

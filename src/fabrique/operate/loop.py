@@ -13,7 +13,6 @@ from threading import Event
 
 from django.db import OperationalError, close_old_connections
 
-from fabrique.apps.access import services as access
 from fabrique.apps.catalogue import services as catalogue
 from fabrique.apps.jobs import cycle
 from fabrique.apps.jobs.models import HubState, Intent, Job, Run
@@ -24,7 +23,7 @@ from fabrique.core.eligibility import Verdict
 from fabrique.core.errors import FabriqueError
 from fabrique.core.reasons import Reason, reason
 from fabrique.engines.protocol import Engine
-from fabrique.operate import act, decide
+from fabrique.operate import act, decide, duties
 from fabrique.operate.metering import Metering
 from fabrique.operate.observe import Sight, intent_of, look
 
@@ -210,25 +209,24 @@ class Loop:
     # --- duties ---------------------------------------------------------------------------------------------
 
     def _duties(self, now: int) -> None:
-        """What is due from time to time: the ends of allocations, a signed checkpoint."""
         if now - self._duties_at < DUTY_MS:
             return
         self._duties_at = now
-        access.end_allocations(now=now)
-        ledger.checkpoint(self.here.hub.id, now=now)
+        duties.perform(self.here, now=now)
 
 
 def run(loop: Loop, stop: Event, *, every_s: float = 0.5, on_turn: Callable[[Turn], None] | None = None) -> None:
-    """Turns until `stop`; a database that is locked or away is waited for, whatever else ends the loop."""
+    """Turns until `stop`. An engine or a database that is away is waited for; without its home the loop ends."""
     try:
         while not stop.is_set():
             begun = time.monotonic()
             try:
                 turn = loop.cycle()
             except FabriqueError as error:
-                if error.code != "lease.lost":
+                if error.code.startswith("home."):
                     raise
-                turn = Turn(leader=False)
+                log.warning("this turn ended early: %s", error)
+                turn = Turn(leader=error.code != "lease.lost")
             except OperationalError as error:
                 log.warning("the database does not answer: %s", type(error).__name__)
                 close_old_connections()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import ClassVar
 
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager
 from django.db import models
@@ -47,11 +48,11 @@ class Person(AbstractBaseUser):
     voperson_id = models.CharField(max_length=200, unique=True, null=True, blank=True)
     login = models.CharField(max_length=64, blank=True)  # of the machine, for the command line
     language = models.CharField(max_length=10, blank=True)
-    is_active = models.BooleanField(default=True)  # type: ignore[misc]  # a plain attribute on the base
+    is_active = models.BooleanField(default=True)
     created_ms = models.BigIntegerField(default=0)
 
     USERNAME_FIELD = "email"
-    REQUIRED_FIELDS: list[str] = []
+    REQUIRED_FIELDS: ClassVar[list[str]] = []
     objects = PersonManager()
 
     class Meta:

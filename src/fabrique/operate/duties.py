@@ -1,0 +1,37 @@
+"""What is due from time to time: allocations that end, the capacity of a new year, a signed checkpoint."""
+
+from __future__ import annotations
+
+from fabrique.apps.access import services as access
+from fabrique.apps.ledger import services as ledger
+from fabrique.apps.ledger.models import Entry
+from fabrique.apps.this_hub import YEAR_MS, ThisHub
+from fabrique.core import booking
+from fabrique.core.units import Amount
+from fabrique.operate.founding import yearly
+
+CAPACITY = ("genesis", "capacity")
+
+
+def perform(here: ThisHub, *, now: int) -> None:
+    """Everything that is due at `now`; repeating it does nothing twice."""
+    access.end_allocations(now=now)
+    renew_capacity(here, now=now)
+    ledger.checkpoint(here.hub.id, now=now)
+
+
+def renew_capacity(here: ThisHub, *, now: int) -> bool:
+    """The next year's hours, a year after the last ones; what was not awarded of those is past."""
+    last = Entry.objects.filter(kind__in=CAPACITY).order_by("-seq").first()
+    if last is None or now < last.at_ms + YEAR_MS:
+        return False
+    with ledger.batch("capacity", {"hub": here.hub.id, "after": str(last.seq)}, now=now) as acts:
+        accounts = {booking.pool_account(pool, "unallocated"): pool for pool in here.shares}
+        left = [
+            (accounts[account], Amount(unit, value))
+            for (account, unit), value in ledger.balances("pool:").items()
+            if account in accounts and value > 0
+        ]
+        detail = {"hub": here.hub.id, "period": "one year of 365 days"}
+        acts.add(booking.new_year(left, yearly(here), here.hub.id, detail))
+    return True
