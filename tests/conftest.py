@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 HOME = Path(tempfile.mkdtemp(prefix=f"fabrique-test-{WORKER}-"))
 os.environ["FABRIQUE_HOME"] = str(HOME)
+FABRIQUE = Path(sys.executable).parent / "fabrique"
 SETTINGS = "DJANGO_SETTINGS_MODULE"
 
 IN_CI = os.environ.get("CI", "").lower() == "true"
@@ -175,6 +179,37 @@ def fresh_environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         server.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
         yield {**environment, "FABRIQUE_DATABASE_URL": DATABASE_URL.rpartition("/")[0] + "/" + name}
         server.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A hub's folder, with the environment that makes `fabrique` mean this hub."""
+
+    path: Path
+    environment: dict[str, str]
+
+    def run(self, *arguments: str, stdin: str | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run `fabrique ARGUMENTS` to its end; the caller looks at `returncode`, `stdout` and `stderr`."""
+        command = [str(FABRIQUE), *arguments]
+        return subprocess.run(
+            command, env=self.environment, input=stdin, capture_output=True, text=True, timeout=timeout
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start `fabrique ARGUMENTS` and leave it running; the caller ends it by its process."""
+        command = [str(FABRIQUE), *arguments]
+        return subprocess.Popen(
+            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+
+@pytest.fixture
+def home(fresh_environment: dict[str, str]) -> Home:
+    """A freshly initialised hub (ca-lasalle-hub), on the database under test."""
+    made = Home(Path(fresh_environment["FABRIQUE_HOME"]), fresh_environment)
+    done = made.run("init", "--hub", "ca-lasalle-hub", "--home", str(made.path))
+    assert done.returncode == 0, done.stderr
+    return made
 
 
 @pytest.fixture

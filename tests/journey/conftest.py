@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -17,7 +13,6 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page, Request
 
-FABRIQUE = Path(sys.executable).parent / "fabrique"
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",  # Chromium refuses its sandbox as root
     "--disable-gpu",
@@ -28,37 +23,6 @@ CHROMIUM_ARGUMENTS = [
     "--disable-sync",
 ]
 NOT_NETWORK = {"data", "blob", "about"}
-
-
-@dataclass(frozen=True, slots=True)
-class Home:
-    """A hub's folder, with the environment that makes `fabrique` mean this hub."""
-
-    path: Path
-    environment: dict[str, str]
-
-    def run(self, *arguments: str, stdin: str | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        """Run `fabrique ARGUMENTS` to its end; the caller looks at `returncode`, `stdout` and `stderr`."""
-        command = [str(FABRIQUE), *arguments]
-        return subprocess.run(
-            command, env=self.environment, input=stdin, capture_output=True, text=True, timeout=timeout
-        )
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start `fabrique ARGUMENTS` and leave it running; the caller ends it by its process."""
-        command = [str(FABRIQUE), *arguments]
-        return subprocess.Popen(
-            command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-
-
-@pytest.fixture
-def home(fresh_environment: dict[str, str]) -> Home:
-    """A freshly initialised hub (ca-lasalle-hub), on the database under test."""
-    made = Home(Path(fresh_environment["FABRIQUE_HOME"]), fresh_environment)
-    done = made.run("init", "--hub", "ca-lasalle-hub", "--home", str(made.path))
-    assert done.returncode == 0, done.stderr
-    return made
 
 
 @pytest.fixture(scope="session")
