@@ -73,7 +73,7 @@ class Loop:
         state = cycle.hub_state()
         # 1. observe
         runs = cycle.live_runs()
-        sight = look(self.engines, runs)
+        sight = look(self.engines, runs, with_listings=cycle.has_unresolved())
         turn = Turn(silent=sight.silent)
         # 2. settle
         turn.ended = self._settle(state, runs, sight, epoch)

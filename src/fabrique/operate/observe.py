@@ -25,8 +25,11 @@ def intent_of(run: Run) -> str:
     return f"run-{run.id.hex}"
 
 
-def look(engines: Mapping[str, Engine], runs: Iterable[Run]) -> Sight:
-    """Asks each engine once for all its runs. An engine that fails delays decisions and loses nothing."""
+def look(engines: Mapping[str, Engine], runs: Iterable[Run], with_listings: bool) -> Sight:
+    """Asks each engine once for all its runs. An engine that fails delays decisions and loses nothing.
+
+    A listing names every run the engine ever took: it is asked for only where an absence would prove something.
+    """
     sight = Sight()
     by_engine: dict[str, list[Run]] = {}
     for run in runs:
@@ -35,7 +38,7 @@ def look(engines: Mapping[str, Engine], runs: Iterable[Run]) -> Sight:
         mine = by_engine.get(name, [])
         try:
             # the listing first: a run that starts in between is then seen, never missed
-            listing = engine.list() if mine else None
+            listing = engine.list() if mine and with_listings else None
             observations = engine.observe([intent_of(r) for r in mine])
         except FabriqueError as error:
             sight.silent[name] = error.code

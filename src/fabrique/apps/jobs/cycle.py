@@ -277,6 +277,11 @@ def live_runs() -> list[Run]:
     return list(Run.objects.filter(state__in=alive).select_related("job__allocation").order_by("planned_ms", "id"))
 
 
+def has_unresolved() -> bool:
+    """Whether some submission was never seen by its engine."""
+    return Intent.objects.filter(act="submit", resolved_ms__isnull=True).exists()
+
+
 def pending_jobs() -> list[Job]:
     waiting = Job.objects.filter(status=JobState.PENDING.value, cancel_ms__isnull=True)
     return list(waiting.select_related("allocation", "project").order_by("number"))
