@@ -19,7 +19,7 @@ env: $(RUN_STAMP) $(WORDS_STAMP) ## make .venv with all that running needs
 env-dev: env $(DEV_STAMP) ## the same, with what testing needs
 
 up: env ## open a hub: HUB= (an id or a file), PORT=, FABRIQUE_HOME=; stays in the foreground
-	@exec $(BIN)/fabrique up --hub "$${HUB:-ca-lasalle-hub}" --port "$${PORT:-8000}"
+	@exec $(BIN)/fabrique up $${HUB:+--hub "$$HUB"} $${PORT:+--port "$$PORT"}
 
 check: env-dev ## the quick part of test: style, types, floors, tests without database or browser
 	@exec $(BIN)/python tools/run_tests.py check
