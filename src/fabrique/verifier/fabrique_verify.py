@@ -18,6 +18,7 @@ import json
 import sqlite3
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Dict, List, TextIO, Tuple
 from urllib.parse import quote
@@ -179,7 +180,11 @@ def typed(place: str, names: Sequence[str], types: Sequence[type], row: Sequence
 
 
 def verify_database(path: str, outside: list[Fields]) -> Fields:
-    database = open_database(path)
+    with closing(open_database(path)) as database:
+        return verify_tables(database, outside)
+
+
+def verify_tables(database: sqlite3.Connection, outside: list[Fields]) -> Fields:
     inside = []
     for row in database.execute("SELECT {} FROM ledger_checkpoint ORDER BY seq, id".format(", ".join(SIGNED))):
         typed("a checkpoint", SIGNED, (str, int, str, int, str, str), row)
@@ -301,9 +306,7 @@ def check_holds(holds: Holds, accounts: Accounts) -> None:
 
 
 def verify_statement(data: Fields, outside: list[Fields], key: str | None) -> Fields:
-    known = {"schema", "hub", "kind", "id", "from_ms", "to_ms", "made_ms", "closing_seq", "allocations", "pool"}
-    known |= {"totals", "assumptions", "unproven", "checkpoint", "fingerprint", "ledger"}
-    differs("the statement's keys", sorted(known), sorted(data))
+    check_shape(data)
     content = {name: value for name, value in data.items() if name not in ("ledger", "fingerprint")}
     differs("the fingerprint", sha256(canonical(content)), data["fingerprint"])
     mark, anchors = data["checkpoint"], Anchors(outside, [data["checkpoint"]])
@@ -322,7 +325,7 @@ def verify_statement(data: Fields, outside: list[Fields], key: str | None) -> Fi
         "statement", recomputed(data, rows, names), {name: data[name] for name in ("allocations", "pool", "totals")}
     )
     compare_pool(data)
-    unproven = [str(text) for text in data["unproven"]]
+    unproven = list(data["unproven"])
     if anchors.last_outside:
         unproven.append(f"entries after {anchors.last_outside} came after the last checkpoint from outside")
     elif outside:
@@ -331,6 +334,25 @@ def verify_statement(data: Fields, outside: list[Fields], key: str | None) -> Fi
         unproven.append("no --key was given: that this is the hub's key is the statement's own word")
     facts = {"entries": len(headers), "postings": len(rows), "head": mark["entry_hash"], "checkpoints": anchors.met}
     return dict(facts, fingerprint=data["fingerprint"], keys=[mark["public_key"]], unproven=unproven)
+
+
+def check_shape(data: Fields) -> None:
+    """What is no number must at least be what it should be; a stranger's key is no part of a statement."""
+    texts = {"schema", "hub", "kind", "id", "from_ms", "to_ms", "made_ms", "closing_seq", "fingerprint"}
+    lists = {"allocations", "pool", "assumptions", "unproven"}
+    differs("the statement's keys", sorted(texts | lists | {"totals", "checkpoint", "ledger"}), sorted(data))
+    if not all(isinstance(data[name], str) for name in texts) or not all(isinstance(data[n], list) for n in lists):
+        raise TypeError("a text or a list is missing")
+    if data["kind"] not in ("project", "pool") or not 0 <= int(data["from_ms"]) < int(data["to_ms"]):
+        raise ValueError("the kind or the period is none")
+    if not all(isinstance(text, str) for text in data["unproven"]) or int(data["made_ms"]) < 0:
+        raise TypeError("what is unproven is said in texts")
+    display = {"id", "project", "pool", "mode", "starts_ms", "ends_ms"}
+    for part in data["allocations"]:
+        differs("an allocation's keys", sorted(display | {"units", "lines"}), sorted(part))
+        if not all(isinstance(part[name], str) for name in display):
+            raise TypeError("an allocation's text is none")
+    differs("allocations shown twice", len(data["allocations"]), len({part["id"] for part in data["allocations"]}))
 
 
 def check_chain(listed: list[Fields], anchors: Anchors) -> dict[int, Fields]:
@@ -541,24 +563,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         answer, code = dict(answer, ok=False, error=str(problem)), 2
     except ImportError:
         answer, code = dict(answer, ok=False, error="this needs the Python package cryptography"), 2
-    say(json.dumps(answer, sort_keys=True) if given.json else in_words(answer), sys.stderr if code == 2 else sys.stdout)
+    say([json.dumps(answer, sort_keys=True)] if given.json else in_words(answer), (sys.stdout, sys.stderr)[code == 2])
     return code
 
 
-def in_words(answer: Fields) -> str:
+def in_words(answer: Fields) -> list[str]:
     if answer["error"]:
-        return f"Cannot run: {answer['error']}"
+        return [f"Cannot run: {answer['error']}"]
     if answer["divergence"]:
-        return f"DIVERGED: {answer['divergence']}"
+        return [f"DIVERGED: {answer['divergence']}"]
     lines = ["OK: {entries} entries, {postings} postings, {checkpoints} checkpoints; head {head}".format(**answer)]
     lines += ["fingerprint " + answer["fingerprint"]] if "fingerprint" in answer else []
-    return "\n".join(lines + ["not proven: " + text for text in answer["unproven"]])
+    return lines + ["not proven: " + text for text in answer["unproven"]]
 
 
-def say(text: str, stream: TextIO) -> None:
+def say(lines: list[str], stream: TextIO) -> None:
     """One clean line a fact, whatever a hostile file put into it."""
-    clean = "\n".join("".join(c if c.isprintable() else "?" for c in row) for row in text.split("\n"))
-    stream.write(clean.encode("ascii", "backslashreplace").decode("ascii") + "\n")
+    for line in lines:
+        clean = "".join(c if c.isprintable() else "?" for c in line)
+        stream.write(clean.encode("ascii", "backslashreplace").decode("ascii") + "\n")
 
 
 if __name__ == "__main__":

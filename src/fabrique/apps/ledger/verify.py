@@ -21,6 +21,8 @@ from fabrique.language.marks import msg
 
 __all__ = ["UNPROVEN", "Divergence", "Report", "checkpoints_in", "verify"]
 
+MODELS: Final = (Entry, Posting, AccountBalance, Hold, Checkpoint)
+
 # What no recomputation can prove; the faces translate these sentences and fill them from `Report.params`.
 UNPROVEN: Final[Mapping[str, str]] = {
     "no-outside-checkpoint": msg(
@@ -109,7 +111,7 @@ def _require_tables() -> None:
         there = set(connection.introspection.table_names())
     except DatabaseError as error:
         raise FabriqueError("ledger.broken", why=str(error)[:SHOWN]) from None
-    for model in (Entry, Posting, AccountBalance, Hold, Checkpoint):
+    for model in MODELS:
         if model._meta.db_table not in there:
             raise FabriqueError("ledger.broken", why=f"the table {model._meta.db_table} is missing")
 

@@ -45,6 +45,7 @@ def words(speaker: Speaker) -> dict[str, str]:
         "places": speaker.text("Where each number comes from: entry/posting"),
         "more": speaker.text("and more, all in the JSON file"),
         "nothing": speaker.text("None."),
+        "colon": "\u00a0:" if speaker.language.startswith("fr") else ":",
         "page": speaker.text("Page"),
         "of": speaker.text("of"),
         "period": speaker.text("Period"),

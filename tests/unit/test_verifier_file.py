@@ -1,0 +1,485 @@
+"""The verifier in one file: alone, against true and false ledgers and statements, and against hostile files."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import hashlib
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.db import connection
+
+from fabrique.apps.ledger.models import AccountBalance, Checkpoint, Entry, Hold, Posting
+from fabrique.apps.reports import statement as statements
+from fabrique.apps.reports.document import as_json
+from fabrique.verifier import fabrique_verify as verifier
+
+if TYPE_CHECKING:
+    from conftest import Story
+
+FILE = Path(verifier.__file__)
+TABLES = (Entry, Posting, AccountBalance, Hold, Checkpoint)
+
+
+def raw(value: object) -> object:
+    """A cell as SQLite holds it, whichever database it comes from."""
+    if isinstance(value, uuid.UUID):
+        return value.hex
+    return json.dumps(value) if isinstance(value, dict) else value
+
+
+@pytest.fixture
+def ledger_file(story: Story, tmp_path: Path) -> Path:
+    """The story's tables in a SQLite file by themselves, their columns without any type or constraint."""
+    path = tmp_path / "fabrique.sqlite3"
+    with sqlite3.connect(path) as target, connection.cursor() as source:
+        for model in TABLES:
+            table, columns = model._meta.db_table, [f.column for f in model._meta.concrete_fields]
+            source.execute(f"SELECT {', '.join(columns)} FROM {table}")  # noqa: S608
+            target.execute(f"CREATE TABLE {table} ({', '.join(columns)})")
+            rows = [tuple(map(raw, row)) for row in source.fetchall()]
+            target.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})", rows)  # noqa: S608
+    target.close()
+    return path
+
+
+@pytest.fixture
+def project_json(story: Story) -> dict[str, Any]:
+    """A statement whose period begins in the middle of the story."""
+    middle = story.now - 12 * 3_600_000
+    made = statements.project_statement(story.projects["a"], middle, story.now + 1, now=story.now + 5, hub=story.hub)
+    return json.loads(json.dumps(as_json(made)))
+
+
+@pytest.fixture
+def pool_json(story: Story) -> dict[str, Any]:
+    made = statements.pool_statement("union", 0, story.now + 1, now=story.now + 5, hub=story.hub)
+    return json.loads(json.dumps(as_json(made)))
+
+
+@pytest.fixture
+def answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, dict[str, Any]]]:
+    """`answer(path or data, *flags)`: the exit code and the JSON answer."""
+
+    def run(given: Path | object, *flags: str) -> tuple[int, dict[str, Any]]:
+        path = given if isinstance(given, Path) else tmp_path / "given.json"
+        if not isinstance(given, Path):
+            path.write_text(given if isinstance(given, str) else json.dumps(given), encoding="utf-8")
+        capsys.readouterr()
+        code = verifier.main([str(path), "--json", *flags])
+        out, err = capsys.readouterr()
+        return code, json.loads(out or err)
+
+    return run
+
+
+Answer = Callable[..., tuple[int, dict[str, Any]]]
+
+
+# --- by itself ----------------------------------------------------------------------------------------------------
+
+
+def test_it_stands_alone_and_an_old_python_can_read_it() -> None:
+    tree = ast.parse(FILE.read_text(encoding="utf-8"), feature_version=(3, 9))
+    named = {
+        alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+    }
+    named |= {str(node.module).split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert named - set(sys.stdlib_module_names) == {"cryptography"}
+
+
+@pytest.mark.django_db
+def test_it_runs_from_anywhere_with_python_and_cryptography(ledger_file: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "elsewhere" / "fabrique_verify.py"
+    alone.parent.mkdir()
+    shutil.copy(FILE, alone)
+    done = subprocess.run(
+        [sys.executable, "-I", str(alone), str(ledger_file)], cwd=alone.parent, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("OK: 24 entries")
+    assert "not proven: no earlier checkpoint was given" in done.stdout
+
+
+def test_usage_and_help() -> None:
+    with pytest.raises(SystemExit) as usage:
+        verifier.main([])
+    assert usage.value.code == 2
+
+
+# --- a ledger's file ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_the_true_ledger(ledger_file: Path, answer: Answer, story: Story, tmp_path: Path) -> None:
+    before = hashlib.sha256(ledger_file.read_bytes()).hexdigest()
+    code, said = answer(ledger_file)
+    assert (code, said["entries"], said["checkpoints"]) == (0, Entry.objects.count(), 2)
+    assert said["postings"] == Posting.objects.count()
+    earlier = tmp_path / "earlier.json"
+    earlier.write_text(json.dumps(story.earlier))
+    code, said = answer(ledger_file, "--checkpoint", str(earlier))
+    assert (code, said["checkpoints"]) == (0, 3)
+    assert not any("no earlier checkpoint" in text for text in said["unproven"])
+    assert hashlib.sha256(ledger_file.read_bytes()).hexdigest() == before
+
+
+FREE = {  # beside the chain, and said to be
+    ("ledger_posting", "id"),
+    ("ledger_accountbalance", "id"),
+    ("ledger_checkpoint", "id"),
+    ("ledger_hold", "pool"),
+    ("ledger_hold", "frozen"),
+}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("change", ["other", "null", "real", "text", "blob"])
+def test_every_cell_of_a_row_counts(ledger_file: Path, answer: Answer, change: str) -> None:
+    """Each column of each table, in one row, changed in kind and in value."""
+    unseen = []
+    for model in TABLES:
+        table = model._meta.db_table
+        for column in (f.column for f in model._meta.concrete_fields):
+            if (table, column) in FREE:
+                continue
+            with sqlite3.connect(ledger_file) as database:
+                middle = f"(SELECT rowid FROM {table} LIMIT 1 OFFSET (SELECT count(*) / 2 FROM {table}))"  # noqa: S608
+                ((row, old),) = database.execute(f"SELECT rowid, {column} FROM {table} WHERE rowid = {middle}")  # noqa: S608
+                new = changed(old, change)
+                database.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (new, row))  # noqa: S608
+            code, said = answer(ledger_file)
+            if code != 1 or not said["divergence"]:
+                unseen.append((table, column, old, new, said))
+            with sqlite3.connect(ledger_file) as database:
+                database.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (old, row))  # noqa: S608
+    assert not unseen
+    assert answer(ledger_file)[0] == 0
+
+
+def changed(old: object, change: str) -> object:
+    if change == "null":
+        return None if old is not None else 1
+    if change == "real":
+        return 1.5
+    if change == "text":
+        return "\x1b[31mx"
+    if change == "blob":
+        return b"\xff\x00"
+    return old + 1 if isinstance(old, int) else "x" + str(old)[1:]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM ledger_posting WHERE entry_id = 7 AND position = 3",
+        "DELETE FROM ledger_posting WHERE entry_id = 24",
+        "DELETE FROM ledger_entry WHERE seq = 24",
+        "DELETE FROM ledger_posting WHERE entry_id = 9; DELETE FROM ledger_entry WHERE seq = 9",
+        "DELETE FROM ledger_accountbalance WHERE rowid = 3",
+        "DELETE FROM ledger_hold WHERE settled_id IS NULL",
+        "INSERT INTO ledger_posting SELECT * FROM ledger_posting WHERE entry_id = 7 AND position = 3",
+        "INSERT INTO ledger_entry SELECT * FROM ledger_entry WHERE seq = 7",
+        "UPDATE ledger_posting SET position = 3 - position WHERE entry_id = 2 AND position IN (1, 2)",
+        "UPDATE ledger_entry SET cause = CAST(x'ff' AS TEXT) WHERE seq = 7",
+        "UPDATE ledger_hold SET amounts = '['",
+        "UPDATE ledger_hold SET amounts = '{\"mJ\": [1]}'",
+    ],
+)
+def test_rows_taken_put_in_or_swapped(ledger_file: Path, answer: Answer, sql: str) -> None:
+    with sqlite3.connect(ledger_file) as database:
+        database.executescript(sql)
+    code, said = answer(ledger_file)
+    assert code == 1, said
+    assert said["divergence"]
+
+
+@pytest.mark.django_db
+def test_a_shortened_ledger_shows_against_a_checkpoint(ledger_file: Path, answer: Answer, story: Story) -> None:
+    with sqlite3.connect(ledger_file) as database:
+        for table, column in (("ledger_entry", "seq"), ("ledger_posting", "entry_id"), ("ledger_hold", "opened_id")):
+            database.execute(f"DELETE FROM {table} WHERE {column} > 8")  # noqa: S608
+        database.execute("UPDATE ledger_hold SET settled_id = NULL WHERE settled_id > 8")
+        database.execute("DELETE FROM ledger_checkpoint")
+        database.execute("DELETE FROM ledger_accountbalance")
+        database.execute(
+            "INSERT INTO ledger_accountbalance SELECT rowid, account, unit, balance, max(n) FROM ledger_posting"
+            " GROUP BY account, unit"
+        )
+    assert answer(ledger_file)[0] == 0, "a shorter chain is a chain"
+    code, said = answer(ledger_file, "--checkpoint", str(write(ledger_file, story.earlier)))
+    assert code == 1
+    assert "the chain ends at 8" in said["divergence"]
+
+
+def write(beside: Path, data: object) -> Path:
+    path = beside.parent / "earlier.json"
+    path.write_text(json.dumps(data))
+    return path
+
+
+@pytest.mark.django_db
+def test_a_copy_in_wal_mode_is_read_with_what_its_log_holds(ledger_file: Path, answer: Answer, tmp_path: Path) -> None:
+    writer = sqlite3.connect(ledger_file)
+    writer.execute("PRAGMA journal_mode = WAL")
+    writer.execute("PRAGMA wal_autocheckpoint = 0")
+    writer.execute("UPDATE ledger_posting SET amount = amount + 1 WHERE entry_id = 7 AND position = 3")
+    writer.commit()
+    copied = tmp_path / "copy"
+    copied.mkdir()
+    for name in ("fabrique.sqlite3", "fabrique.sqlite3-wal"):
+        shutil.copy(tmp_path / name, copied / name)
+    assert answer(ledger_file)[0] == 1, "beside a hub that writes"
+    assert answer(copied / "fabrique.sqlite3")[0] == 1, "from a copy of the file and its log"
+    without = tmp_path / "without.sqlite3"
+    shutil.copy(ledger_file, without)
+    assert answer(without)[0] == 0, "the file alone is what it was"
+    writer.close()
+
+
+# --- a statement ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_true_statements(project_json: Any, pool_json: Any, answer: Answer) -> None:
+    for data in (project_json, pool_json):
+        code, said = answer(data)
+        assert code == 0, said
+        assert said["fingerprint"] == data["fingerprint"]
+        assert any("--key" in text for text in said["unproven"])
+
+
+@pytest.mark.django_db
+def test_the_hubs_key_and_earlier_checkpoints(project_json: Any, answer: Answer, story: Story, tmp_path: Path) -> None:
+    key = project_json["checkpoint"]["public_key"]
+    code, said = answer(project_json, "--key", key.upper())
+    assert code == 0
+    assert not any("--key" in text for text in said["unproven"])
+    assert answer(project_json, "--key", "00" * 32)[0] == 1
+    earlier = tmp_path / "earlier.json"
+    earlier.write_text(json.dumps({"checkpoint": story.earlier, "schema": "any"}))
+    assert answer(project_json, "--checkpoint", str(earlier))[1]["checkpoints"] == 2
+    earlier.write_text(json.dumps({**story.earlier, "entry_hash": "0" * 64}))
+    code, said = answer(project_json, "--checkpoint", str(earlier))
+    assert code == 1
+    assert "outside" in said["divergence"]
+
+
+def leaves(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    if isinstance(data, dict | list):
+        for key in data if isinstance(data, dict) else range(len(data)):
+            yield from leaves(data[key], (*path, key))
+    elif data is not None:
+        yield path
+
+
+def put(data: Any, path: tuple[Any, ...], value: object) -> None:
+    for key in path[:-1]:
+        data = data[key]
+    data[path[-1]] = value
+
+
+def get(data: Any, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        data = data[key]
+    return data
+
+
+def other(text: str) -> str:
+    """The same sort of text, another value: its last digit or letter is another one."""
+    last = text[-1:] or "x"
+    if text in ("left", "right"):
+        return "left" if text == "right" else "right"
+    return text[:-1] + ("1" if last != "1" else "2")
+
+
+@pytest.mark.django_db
+def test_a_statement_changed_anywhere_diverges(project_json: Any, answer: Answer) -> None:
+    places = [p for p in leaves(project_json) if p != ("schema",)]
+    near = [p for p in places if p[0] != "ledger"]
+    far = [p for p in places if p[0] == "ledger"]
+    unseen = []
+    for path in [*near[::3], *far[::7]]:
+        old = get(project_json, path)
+        put(project_json, path, other(old))
+        code, said = answer(project_json)
+        if code != 1:
+            unseen.append((path, old, said))
+        put(project_json, path, old)
+    assert not unseen
+    assert answer(project_json)[0] == 0
+
+
+WORDS = {"project", "pool", "mode", "starts_ms", "ends_ms", "id"}  # the hub's word, as every statement says
+
+
+def resealed(data: Any) -> Any:
+    """The fingerprint made anew, as who changes a number would."""
+    content = {k: v for k, v in data.items() if k not in ("fingerprint", "ledger")}
+    data["fingerprint"] = hashlib.sha256(verifier.canonical(content)).hexdigest()
+    return data
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("which", ["project_json", "pool_json"])
+def test_no_number_can_be_changed_with_its_seal(which: str, answer: Answer, request: pytest.FixtureRequest) -> None:
+    data = request.getfixturevalue(which)
+    numbers = [p for p in leaves(data) if p[0] in ("allocations", "totals", "pool") and p[-1] not in WORDS]
+    numbers += [("hub",), ("closing_seq",), ("checkpoint", "seq"), ("checkpoint", "at_ms"), ("checkpoint", "hub")]
+    unseen = []
+    for path in [*numbers[::5], *numbers[-5:]]:
+        old = get(data, path)
+        put(data, path, other(old))
+        code, said = answer(resealed(data))
+        if code != 1 or "fingerprint" in said["divergence"]:
+            unseen.append((path, old, said))
+        put(data, path, old)
+    assert not unseen
+
+
+@pytest.mark.django_db
+def test_what_is_left_out_shows(project_json: Any, answer: Answer) -> None:
+    def cut(change: Callable[[Any], object]) -> str:
+        data = copy.deepcopy(project_json)
+        change(data)
+        code, said = answer(resealed(data))
+        assert code == 1, said
+        return str(said["divergence"])
+
+    assert "n and balance" in cut(lambda d: d["ledger"]["postings"].pop(5))
+    assert "n and balance" in cut(lambda d: d["ledger"]["postings"].pop(0))
+    assert "header" in cut(lambda d: d["ledger"]["headers"].pop(5))
+    assert "no headers" in cut(lambda d: d["ledger"]["headers"].clear())
+    assert "checkpoint" in cut(lambda d: d["ledger"]["headers"].pop())
+    assert "lines" in cut(lambda d: d["allocations"][0]["lines"].pop())
+    assert "units" in cut(lambda d: d["allocations"][0]["units"].pop())
+    assert "totals" in cut(lambda d: d["totals"].pop("refund"))
+    assert "account of this statement" in cut(lambda d: d["allocations"].pop())
+    assert "keys" in cut(lambda d: d.update(extra="1"))
+    assert "in order and once" in cut(lambda d: d["ledger"]["postings"].append(d["ledger"]["postings"][-1]))
+
+
+@pytest.mark.django_db
+def test_the_last_lines_of_one_account_cannot_be_left_out_alone(project_json: Any, answer: Answer) -> None:
+    data = copy.deepcopy(project_json)
+    rows = data["ledger"]["postings"]
+    last = max(i for i, row in enumerate(rows) if row["account"].endswith(":used"))
+    del rows[last]
+    code, said = answer(resealed(data))
+    assert code == 1
+    assert "the sum of allocation" in said["divergence"]
+
+
+@pytest.mark.django_db
+def test_an_allocation_missing_from_its_pool_shows(story: Story, answer: Answer) -> None:
+    whole = [story.allocations["a"], story.allocations["b"]]
+    for found, expected in ((whole, 0), (whole[:1], 1)):
+        made = statements._statement("pool", "union", "union", found, 0, story.now + 1, story.now + 5, story.hub)
+        code, said = answer(as_json(made))
+        assert code == expected, said
+    assert "pool, awarded in" in said["divergence"]
+
+
+# --- hostile files ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "null",
+        "[]",
+        "7",
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        '{"schema": "fabrique-statement/1"}',
+        '{"schema": "fabrique-statement/2"}',
+        '{"schema": "fabrique-statement/1", "schema": "fabrique-statement/1"}',
+        '{"schema": NaN}',
+        '{"schema": ' + "9" * 100_000 + "}",
+        '{"schema": "\\ud800"}',
+        "\x1b[2J" * 50,
+    ],
+)
+def test_noise_cannot_run(text: str, answer: Answer) -> None:
+    code, said = answer(text)
+    assert code in (1, 2)
+    assert bool(said["error"]) == (code == 2)
+
+
+def test_files_that_are_none(answer: Answer, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.sqlite3"
+    empty = tmp_path / "empty.sqlite3"
+    for path, content in ((broken, b"SQLite format 3\x00" + b"\xff" * 5000), (tmp_path / "latin", b"\xff\xfe{}")):
+        path.write_bytes(content)
+    sqlite3.connect(empty).execute("CREATE TABLE ledger_entry (seq)").connection.close()
+    for path in (broken, empty, tmp_path / "latin", tmp_path / "absent", tmp_path):
+        code, said = answer(path)
+        assert (code, said["ok"]) == (2, False), path
+        assert "\n" not in said["error"]
+
+
+def test_a_view_in_a_tables_place_is_not_run(answer: Answer, tmp_path: Path) -> None:
+    endless = tmp_path / "endless.sqlite3"
+    with sqlite3.connect(endless) as database:
+        for table in verifier.TABLES[:-1]:
+            database.execute(f"CREATE TABLE {table} (seq)")
+        database.execute(
+            "CREATE VIEW ledger_checkpoint AS WITH RECURSIVE more(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM more)"
+            " SELECT n AS hub FROM more"
+        )
+    code, said = answer(endless)
+    assert code == 2
+    assert "ledger_checkpoint is missing" in said["error"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("wrong", [None, 7, [], {}, "x", "9" * 5000, True])
+def test_wrong_types_never_trace(project_json: Any, answer: Answer, wrong: object) -> None:
+    seen = set()
+    for path in leaves(project_json):
+        shape = tuple(key for key in path if isinstance(key, str))
+        if shape in seen:
+            continue
+        seen.add(shape)
+        is_word = path[0] in ("id", "made_ms", "assumptions", "unproven", "fingerprint") or path[-1] in WORDS
+        for place in (path, path[:-1]) if len(path) > 1 else (path,):
+            old = get(project_json, place)
+            put(project_json, place, wrong)
+            assert answer(project_json)[0] in (1, 2), place
+            code, said = answer(resealed(project_json))
+            assert code in (1, 2) or is_word, (place, said)
+            put(project_json, place, old)
+            resealed(project_json)
+
+
+def test_broken_checkpoints_cannot_run(answer: Answer, tmp_path: Path) -> None:
+    path = tmp_path / "mark.json"
+    for text in ("{}", "[]x", '{"seq": "1"}', "[7]", '{"checkpoint": {"seq": []}}'):
+        path.write_text(text)
+        code, said = answer({"schema": "fabrique-statement/1"}, "--checkpoint", str(path))
+        assert (code, bool(said["error"])) == (2, True), text
+
+
+@pytest.mark.django_db
+def test_what_a_file_says_cannot_steer_the_terminal(ledger_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with sqlite3.connect(ledger_file) as database:
+        database.execute(
+            "UPDATE ledger_posting SET account = ? WHERE entry_id = 7 AND position = 3", ("\x1b[2J\u202e\n",)
+        )
+    assert verifier.main([str(ledger_file)]) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("DIVERGED: ")
+    assert out.strip().isascii()
+    assert out.strip().isprintable()
