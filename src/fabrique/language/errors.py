@@ -28,10 +28,14 @@ SENTENCES: Final[dict[str, str]] = {
     # the home of a hub
     "home.missing": msg("There is no hub here yet: make one with `fabrique init`."),
     "home.exists": msg("There is a hub here already: nothing was changed."),
+    "home.several": msg("Several hubs are here ({homes}): choose one with --home."),
     "home.broken": msg("The hub's folder can't be used: {file} ({why})."),
     "home.broken?file": msg("The hub's folder can't be used."),
     "home.observe-only": msg("The hub only observes since it was restored: an operator must let it act again."),
     "port.busy": msg("Port {port} is in use: choose another one."),
+    "port.refused": msg("This user may not listen on {address}, port {port} ({why})."),
+    "file.exists": msg("{file} is there already and stays as it is: choose another name."),
+    "program.missing": msg("This needs the program {program}, which is not on this machine."),
     "backup.broken": msg("This is not a whole backup of a hub ({why}); nothing was changed."),
     "backup.broken?why": msg("This is not a whole backup of a hub; nothing was changed."),
     # people and rights
@@ -101,6 +105,7 @@ _SPECIAL: Final[dict[str, dict[str, str]]] = {
     "application.state": {"state": "word:application"},
     "request.too-large": {"most": "bytes"},
     "port.busy": {"port": "text"},
+    "port.refused": {"port": "text"},
 }
 
 

@@ -153,6 +153,14 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "interim": msg("lent while the hub is built"),
         "national": msg("of the same operator"),
     },
+    "pool_kind": {
+        "union": msg("the Union's share"),
+        "national": msg("national share"),
+        "research": msg("research"),
+        "startup": msg("startups"),
+        "commercial": msg("commercial customers"),
+        "local": msg("the hub's own use"),
+    },
     "group": {
         "sovereign-hub": msg("sovereign hub"),
         "first-seven": msg("AI Factory, first seven"),

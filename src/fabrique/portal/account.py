@@ -1,4 +1,4 @@
-"""Local accounts: what sign-up asks, and nothing more than is known already."""
+"""Local accounts: what signing up asks beside address and password, and where one may be sent afterwards."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from fabrique.apps.people.models import Person
 
 
-class SignUpForm(forms.Form):
-    """Asked beside the e-mail address and the password."""
+class NameForm(forms.Form):
+    """The base of allauth's own form of signing up."""
 
     name = forms.CharField(label=_("Your name"), max_length=200, widget=forms.TextInput(attrs={"autocomplete": "name"}))
-    field_order = ["name", "email", "password1"]
 
     def signup(self, request: HttpRequest, user: Person) -> None:
         user.name = self.cleaned_data["name"]
@@ -31,7 +30,7 @@ class Adapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ships no 
     """Stays on this hub: no redirect leaves it."""
 
     def is_safe_url(self, url: str | None) -> bool:
-        return bool(url) and str(url).startswith("/") and not str(url).startswith("//")
+        return bool(url) and str(url).startswith("/") and not str(url).startswith(("//", "/\\"))
 
     def populate_username(self, request: HttpRequest, user: Any) -> None:
         """A person has no user name."""

@@ -48,6 +48,8 @@ NAMES: Final[Mapping[str, str]] = {
     "note": msg("Note"),
     "device": msg("What is handed out"),
     "kind": msg("Kind"),
+    "pool_kind": msg("Kind of pool"),
+    "funding_kind": msg("What it is"),
     "devices_per_node": msg("Devices a node"),
     "cores_per_node": msg("Cores a node"),
     "memory_mb_per_node": msg("Memory a node"),

@@ -7,12 +7,14 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any, Final
 
-from fabrique.core.hub import Attribute, Fact, Hub, Money, Partition, PriorityClass, Sourced
-from fabrique.language import Speaker
+from fabrique.core.hub import Attribute, Fact, Funding, Hub, Money, Partition, Pool, PriorityClass, Sourced
+from fabrique.language import Speaker, words
 from fabrique.portal.fact_names import FACTS, NAMES
 
 # fields that are no fact: ids, what a heading says already, lists that are shown on their own
-_STRUCTURE: Final = frozenset({"id", "site", "pool", "by", "part_of"})
+_STRUCTURE: Final = frozenset({"id", "site", "pool", "by", "part_of", "name"})
+# a field whose name means something else here
+_OWN: Final = {(Pool, "kind"): "pool_kind", (Funding, "kind"): "funding_kind"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +49,15 @@ class Section:
 
 def sections(hub: Hub, speaker: Speaker) -> list[Section]:
     """The whole definition, in the order people ask: what it is, where, with what, for whom, under which law."""
-    say = speaker.text
     whole = [
-        Section("overview", say("Overview"), (Table("", tuple(_hub_rows(hub, speaker))),)),
-        Section("sites", say("Sites"), _tables(hub.sites, speaker)),
-        Section("machines", say("Machines"), _machines(hub, speaker)),
-        Section("pools", say("Pools and priorities"), (*_tables(hub.pools, speaker), *_policy(hub, speaker))),
-        Section("partners", say("Partners"), _tables(hub.partners, speaker)),
-        Section("funding", say("Funding"), _tables(hub.funding, speaker)),
-        Section("sovereignty", say("Sovereignty"), (Table("", tuple(_law(hub.sovereignty, speaker))),)),
-        Section("more", say("What else is known"), (Table("", tuple(_more(hub.facts, speaker))),)),
+        Section("overview", speaker.text("Overview"), (Table("", tuple(_hub_rows(hub, speaker))),)),
+        Section("sites", speaker.text("Sites"), _tables(hub.sites, speaker)),
+        Section("machines", speaker.text("Machines"), _machines(hub, speaker)),
+        Section("pools", speaker.text("Pools and priorities"), (*_tables(hub.pools, speaker), *_policy(hub, speaker))),
+        Section("partners", speaker.text("Partners"), _tables(hub.partners, speaker)),
+        Section("funding", speaker.text("Funding"), _tables(hub.funding, speaker)),
+        Section("sovereignty", speaker.text("Sovereignty"), (Table("", tuple(_law(hub.sovereignty, speaker))),)),
+        Section("more", speaker.text("What else is known"), (Table("", tuple(_more(hub.facts, speaker))),)),
     ]
     return [s for s in whole if any(table.rows or table.parts for table in s.tables)]
 
@@ -131,13 +132,14 @@ def rows_of(thing: object, speaker: Speaker) -> Iterator[Row]:
         if isinstance(value, Sourced):
             yield fact(field.name, value, speaker)
         elif value is not None and field.name not in _STRUCTURE and isinstance(value, (str, int)):
-            yield _plain(field.name, _word(field.name, value, speaker), speaker)
+            name = _OWN.get((type(thing), field.name), field.name)
+            yield _plain(name, _word(name, value, speaker), speaker)
         elif field.name == "roles":
             yield _plain(field.name, ", ".join(speaker.word("partner-role", role) for role in value), speaker)
 
 
 def _word(name: str, value: str | int, speaker: Speaker) -> str:
-    return speaker.word(name, value) if name in ("phase", "use", "device") else str(value)
+    return speaker.word(name, value) if name in words.WORDS else str(value)
 
 
 def fact(name: str, known: Sourced[Any], speaker: Speaker, title: str = "", currency: str = "") -> Row:

@@ -110,7 +110,7 @@ class Glance:
         return self.loop_ms is None or self.now - self.loop_ms > STALE_MS
 
 
-def glance(here: ThisHub, *, now: int) -> Glance:
+def glance(here: ThisHub, *, now: int, language: str = "en") -> Glance:
     """Reads the tables once; pure functions below make sense of them."""
     windows = list(Window.objects.filter(site=here.site, end_ms__gt=now - DAY_MS).order_by("start_ms"))
     runs = list(Run.objects.filter(state__in=(RunState.PLANNED, RunState.RUNNING)).select_related("job"))
@@ -128,7 +128,7 @@ def glance(here: ThisHub, *, now: int) -> Glance:
         plan=plan(runs, here.base_w, now, now + DAY_MS),
         factor=_factor(here, now),
         devices=devices(here, runs),
-        pools=pools(here, now=now),
+        pools=pools(here, now=now, language=language),
         waiting=waiting(pending),
         running=sum(r.state == RunState.RUNNING for r in runs),
         ever=Job.objects.exists(),
@@ -193,7 +193,7 @@ def devices(here: ThisHub, runs: Iterable[Run]) -> list[Devices]:
     return found
 
 
-def pools(here: ThisHub, *, now: int) -> list[PoolUse]:
+def pools(here: ThisHub, *, now: int, language: str = "en") -> list[PoolUse]:
     """Each pool's part of the computing time used in the last 30 days, by unit, against its entitlement."""
     since = now - SHARES_OVER_MS
     used: dict[tuple[Unit, str], int] = defaultdict(int)
@@ -204,7 +204,7 @@ def pools(here: ThisHub, *, now: int) -> list[PoolUse]:
         lived = max(min(ended or now, now) - max(started or now, since), 0)
         used[Unit(unit), pool] += share * lived // 1000
     units = sorted({unit for unit, _ in used}) or sorted(here.units.values())[:1]
-    names = _pool_names(here)
+    names = _pool_names(here, language)
     found = []
     for unit in units:
         total = sum(ms for (u, _), ms in used.items() if u == unit)
@@ -216,11 +216,12 @@ def pools(here: ThisHub, *, now: int) -> list[PoolUse]:
     return found
 
 
-def _pool_names(here: ThisHub) -> Mapping[str, tuple[str, bool]]:
+def _pool_names(here: ThisHub, language: str) -> Mapping[str, tuple[str, bool]]:
     """Pool -> its name, and whether a share of it rests on an assumption."""
     shares = [share for machine in here.hub.machines for share in machine.shares]
     assumed = {share.pool for share in shares if share.ppm.rests_on_assumption}
-    return {pool.id: (str(pool.name.best or pool.id), pool.id in assumed) for pool in here.hub.pools}
+    french = language.startswith("fr")
+    return {p.id: (str((french and p.name_fr) or p.name.best or p.id), p.id in assumed) for p in here.hub.pools}
 
 
 def waiting(pending: Iterable[tuple[int, Mapping[str, object]]]) -> list[Waiting]:

@@ -24,6 +24,10 @@ def axis_of(speaker: Speaker) -> Axis:
 
 def power(glance: Glance, speaker: Speaker) -> Chart:
     """Power under its cap over the last day, and the most that the next day can bring."""
+    return charts.over_time(power_plot(glance, speaker), axis_of(speaker))
+
+
+def power_plot(glance: Glance, speaker: Speaker) -> Plot:
     layers = [
         Layer(_("jobs"), _steps(glance.buckets, "jobs"), 0),
         Layer(_("idle"), _steps(glance.buckets, "idle"), 4),
@@ -36,7 +40,7 @@ def power(glance: Glance, speaker: Speaker) -> Chart:
         name = _("cap %(power)s") % {"power": speaker.power(glance.cap_w)}
         cap = Limit(name, _cap(glance))
     plan = Layer(_("plan: at most"), [Step(p.from_ms, p.to_ms, p.watts) for p in glance.plan], 0)
-    plot = Plot(
+    return Plot(
         key="power",
         title=_("Power under its cap"),
         desc=_("Mean power by ten minutes over the last 24 hours, by what drew it; then the most that can be drawn."),
@@ -49,7 +53,6 @@ def power(glance: Glance, speaker: Speaker) -> Chart:
         now_name=_("now"),
         time_name=_("from"),
     )
-    return charts.over_time(plot, axis_of(speaker))
 
 
 def _steps(buckets: Sequence[Bucket], part: str) -> list[Step]:
@@ -73,7 +76,8 @@ def carbon(glance: Glance, speaker: Speaker) -> Chart | None:
     cells = [Cell(first + i * HOUR_MS, first + (i + 1) * HOUR_MS, value, level) for i in range(48)]
     title = _("Carbon intensity of the grid zone %(zone)s") % {"zone": glance.factor.zone}
     desc = _("A yearly factor: the same at every hour.")
-    return charts.band("carbon", title, desc, cells, axis, (_("from"), _("carbon intensity")))
+    left = charts.left_of(power_plot(glance, speaker), axis_of(speaker))
+    return charts.band("carbon", title, desc, cells, axis, (_("from"), _("carbon intensity")), left)
 
 
 def accelerators(found: Sequence[Devices], speaker: Speaker) -> Chart:

@@ -126,7 +126,12 @@ ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "none"  # no mail server is assumed; the address is only how to reach a person
-ACCOUNT_FORMS = {"signup": "fabrique.portal.account.SignUpForm"}
+ACCOUNT_FORMS = {
+    "login": "fabrique.portal.account_forms.SignInForm",
+    "signup": "fabrique.portal.account_forms.SignUpForm",
+}
+ACCOUNT_SIGNUP_FORM_CLASS = "fabrique.portal.account.NameForm"
+ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_ADAPTER = "fabrique.portal.account.Adapter"
 ACCOUNT_LOGOUT_ON_GET = False
 EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from allauth.account import views as account
 from django.urls import URLPattern, URLResolver, include, path
 
 from fabrique.portal.pages import files, home, hub, language, search, sign_in
 
+# no address of allauth's that would promise a mail: no mail server is assumed
+accounts: list[URLPattern | URLResolver] = [
+    path("login/", account.login, name="account_login"),
+    path("logout/", account.logout, name="account_logout"),
+    path("inactive/", account.account_inactive, name="account_inactive"),
+    path("signup/", account.signup, name="account_signup"),
+    path("reauthenticate/", account.reauthenticate, name="account_reauthenticate"),
+    path("password/change/", account.password_change, name="account_change_password"),
+    path("password/set/", account.password_set, name="account_set_password"),
+]
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", home.home, name="home"),
     path("hub", hub.this, name="hub"),
@@ -16,7 +27,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("sign-in/<str:token>", sign_in.by_link, name="sign-in"),
     path("verifier.py", files.verifier, name="verifier"),
     path("healthz", files.health, name="healthz"),
-    path("account/", include("allauth.urls")),
+    path("account/", include(accounts)),
 ]
 handler400 = "fabrique.portal.errors.bad_request"
 handler403 = "fabrique.portal.errors.denied"

@@ -8,7 +8,7 @@ from fabrique.portal.charts.bands import Cell, band
 from fabrique.portal.charts.bars import Bar, Part, Share, shares, stacked
 from fabrique.portal.charts.burn import burn_down
 from fabrique.portal.charts.chart import Axis, Chart
-from fabrique.portal.charts.lines import Layer, Limit, Plot, Step, over_time
+from fabrique.portal.charts.lines import Layer, Limit, Plot, Step, left_of, over_time
 
 __all__ = [
     "Axis",
@@ -23,6 +23,7 @@ __all__ = [
     "Step",
     "band",
     "burn_down",
+    "left_of",
     "over_time",
     "shares",
     "stacked",

@@ -39,9 +39,9 @@ def _draw(
     last = max((c.to_ms for c in cells), default=1)
     frame = Frame(size, left, size[0] - 12, 6, size[1] - 28, first, last, 1)
     parts = []
-    for cell in cells:
+    for cell in _merged(cells):
         x, width = frame.x(cell.from_ms), frame.x(cell.to_ms) - frame.x(cell.from_ms)
-        parts.append(svg.rect(x, frame.top, width + 0.3, frame.bottom - frame.top, _colours(cell)))
+        parts.append(svg.rect(x, frame.top, width, frame.bottom - frame.top, _colours(cell)))
     for from_ms, to_ms, text in _labels(cells, axis):
         room = frame.x(to_ms) - frame.x(from_ms)
         if svg.text_width(text, frame.font) < room:
@@ -49,6 +49,19 @@ def _draw(
             dark: dict[str, object] = {"class": "t on-cell"}
             parts.append(svg.label(x, frame.bottom - 11, text, frame.font, "middle", **dark))
     return svg.document(key, size, css, title, desc, parts + time_axis(frame, axis))
+
+
+def _merged(cells: Sequence[Cell]) -> list[Cell]:
+    """Cells that touch and have one colour are one: no seam shows between them."""
+    found: list[Cell] = []
+    for cell in cells:
+        last = found[-1] if found else None
+        same = last is not None and (last.level, last.value is None) == (cell.level, cell.value is None)
+        if last is not None and same and last.to_ms == cell.from_ms:
+            found[-1] = Cell(last.from_ms, cell.to_ms, last.value, last.level)
+        else:
+            found.append(cell)
+    return found
 
 
 def _colours(cell: Cell) -> dict[str, str]:

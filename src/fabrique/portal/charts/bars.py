@@ -58,7 +58,7 @@ def _stacked(
         parts += [svg.label(0, y + 16, bar.name, font, **{"font-weight": "600"})]
         parts += [svg.label(width, y + 16, bar.note, font, "end", fill=svg.MUTED)]
         parts += _whole(bar, y + 26, width)
-        words = "   ".join(f"{say(p.value)} {p.name}" for p in bar.parts if p.value)
+        words = " · ".join(f"{say(p.value)} {p.name}" for p in bar.parts if p.value)
         parts.append(svg.label(0, y + 64, words, font, fill=svg.MUTED))
         y += 84
     return svg.document(key, (width, max(int(y) - 10, 20)), css, title, desc, parts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fabrique.portal.charts import svg
-from fabrique.portal.charts.chart import NARROW, WIDE, Axis, Chart, Frame, nice_most, time_axis, y_axis
+from fabrique.portal.charts.chart import NARROW, WIDE, Axis, Chart, Frame, nice_most, time_axis, y_axis, y_margin
 
 
 def burn_down(
@@ -38,8 +38,7 @@ def _draw(
     css: str,
 ) -> str:
     most, step = nice_most(max(value for _, value in left))
-    margin = 16 + max(svg.text_width(axis.say(step * n), 14) for n in range(6) if step * n <= most)
-    frame = Frame(size, margin, size[0] - 12, 28, size[1] - 30, left[0][0], ends_ms, most)
+    frame = Frame(size, y_margin(most, step, axis), size[0] - 12, 28, size[1] - 30, left[0][0], ends_ms, most)
     parts = y_axis(frame, step, axis.say) + time_axis(frame, axis)
     start = (frame.x(left[0][0]), frame.y(left[0][1]))
     parts.append(svg.line(*start, frame.x(ends_ms), frame.bottom, "pace", svg.MUTED, 1.5, "5 4"))

@@ -84,6 +84,12 @@ def nice_most(value: float, ticks: int = 4) -> tuple[float, float]:
     return step * count, step
 
 
+def y_margin(most: float, step: float, axis: Axis) -> float:
+    """Room for the longest value beside the axis."""
+    count = round(most / step) + 1
+    return 16 + max(svg.text_width(axis.say(step * n), 14) for n in range(count))
+
+
 def y_axis(frame: Frame, step: float, say: Callable[[float], str]) -> list[str]:
     """Rules across the plot, each with its value and unit at the left; the one at zero is the axis."""
     parts, value, n = [], 0.0, 0

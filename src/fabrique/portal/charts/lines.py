@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fabrique.portal.charts import svg
-from fabrique.portal.charts.chart import NARROW, WIDE, Axis, Chart, Frame, nice_most, time_axis, y_axis
+from fabrique.portal.charts.chart import NARROW, WIDE, Axis, Chart, Frame, nice_most, time_axis, y_axis, y_margin
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,15 @@ def over_time(plot: Plot, axis: Axis) -> Chart:
     return Chart(plot.title, plot.desc, wide, narrow, _head(plot), _rows(plot, axis))
 
 
+def left_of(plot: Plot, axis: Axis) -> float:
+    """Where the plot begins, right of its values: a band below begins there too."""
+    most, step = nice_most(_highest(plot) * 1.08)
+    return y_margin(most, step, axis)
+
+
 def _draw(plot: Plot, axis: Axis, size: tuple[int, int], css: str) -> str:
     most, step = nice_most(_highest(plot) * 1.08)
-    left = 16 + max(svg.text_width(axis.say(step * n), 14) for n in range(6) if step * n <= most)
+    left = y_margin(most, step, axis)
     top = 34 if size[0] == WIDE else 50
     frame = Frame(size, left, size[0] - 12, top, size[1] - 30, plot.from_ms, plot.to_ms, most)
     parts = y_axis(frame, step, axis.say) + time_axis(frame, axis)

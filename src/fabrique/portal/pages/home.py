@@ -22,7 +22,8 @@ def home(request: HttpRequest) -> HttpResponse:
     here = known_hub()
     if here is None:
         return render(request, "home_before.html")
-    speaker, seen = current(), glance(here, now=now_ms())
+    speaker = current()
+    seen = glance(here, now=now_ms(), language=speaker.language)
     known = {
         "seen": seen,
         "answer": answer(seen, speaker),
