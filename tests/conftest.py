@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,8 +112,8 @@ class Outcomes:
             terminalreporter.section("skipped, because …")
             for why, tests in sorted(self.skipped.items()):
                 terminalreporter.line(f"{why}  ({len(tests)})")
-                for test in tests:
-                    terminalreporter.line(f"    {test}")
+                for test, times in sorted(Counter(test.partition("[")[0] for test in tests).items()):
+                    terminalreporter.line(f"    {test}" + (f"  ({times} cases)" if times > 1 else ""))
 
     def pytest_sessionfinish(self) -> None:
         if self.path:

@@ -35,7 +35,7 @@ class Tally:
     """Outcomes of every run, and whether any step failed."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
-    skipped: dict[str, set[str]] = field(default_factory=dict)
+    skipped: dict[str, Counter[str]] = field(default_factory=dict)  # reason -> test -> how many of its cases
     failed: list[str] = field(default_factory=list)
 
     def step(self, name: str, *command: str) -> None:
@@ -59,21 +59,22 @@ class Tally:
         for line in lines:
             self.outcomes[line["outcome"]] += 1
             if line["outcome"] == "skipped":
-                self.skipped.setdefault(line["why"], set()).add(f"{line['test']}  [{run}]")
+                test = line["test"].partition("[")[0]
+                self.skipped.setdefault(line["why"], Counter())[f"{test}  [{run}]"] += 1
 
     def leave_out(self, what: str, why: str) -> None:
         """A whole run that cannot be: skipped with its reason, or failed with CI=true."""
         if IN_CI:
             self.failed.append(f"{what}: {why}")
-        self.skipped.setdefault(why, set()).add(what)
+        self.skipped.setdefault(why, Counter())[what] += 1
 
     def end(self, seconds: float) -> int:
         if self.skipped:
             print("\n=== skipped, because …")
         for why, tests in sorted(self.skipped.items()):
             print(f"  {why}")
-            for test in sorted(tests):
-                print(f"      {test}")
+            for test, cases in sorted(tests.items()):
+                print(f"      {test}" + (f"  ({cases} cases)" if cases > 1 else ""))
         for name in self.failed:
             print(f"failed: {name}")
         counts = ", ".join(f"{self.outcomes[o]} {o}" for o in ("passed", "failed", "skipped"))
