@@ -17,7 +17,7 @@ import hashlib
 import json
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Dict, List, TextIO, Tuple
@@ -361,6 +361,7 @@ def check_chain(listed: list[Fields], anchors: Anchors) -> dict[int, Fields]:
     for header in listed:
         place, seq = "header " + short(header["seq"]), int(header["seq"])
         differs(place + ", its keys", sorted(HEADER), sorted(header))
+        only_texts(place, header.values())
         differs(place + ", seq", max(headers, default=seq - 1) + 1, seq)
         differs(place + ", previous", previous or ("0" * 64 if seq == 1 else header["previous"]), header["previous"])
         differs(place + ", at_ms, before the entry before it", False, int(header["at_ms"]) < at_ms)
@@ -379,6 +380,7 @@ def check_proofs(listed: list[Fields], headers: dict[int, Fields], names: Names)
     for row in listed:
         entry, position, place = int(row["entry"]), int(row["position"]), "posting " + short(place_of(row))
         differs(place + ", its keys", sorted((*LEAF, "entry", "position", "proof")), sorted(row))
+        only_texts(place, [row[name] for name in LEAF])
         differs(place + ", in order and once", True, latest < (entry, position + 1))
         differs(place + ", an account of this statement", True, row["account"] in names)
         header = headers.get(entry)
@@ -400,6 +402,11 @@ def check_proofs(listed: list[Fields], headers: dict[int, Fields], names: Names)
     for about, total in sums.items():
         differs(about, 0, total)
     return listed
+
+
+def only_texts(place: str, cells: Iterable[object]) -> None:
+    if not all(isinstance(cell, str) for cell in cells):
+        raise TypeError(place + " holds what is no text")
 
 
 def place_of(row: Fields) -> str:

@@ -14,6 +14,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from fabrique.apps.ledger.models import Entry, Posting
+from fabrique.apps.reports import tree
 from fabrique.apps.reports.statement import AllocationPart, Figure, Statement, StatementLine, UnitAccount
 from fabrique.core import ledger
 from fabrique.language.marks import msg
@@ -138,28 +139,7 @@ def _postings(wanted: Mapping[int, Sequence[int]]) -> Iterator[dict[str, Any]]:
         table = rows.values_list("entry_id", *names).iterator(chunk_size=5_000)
         for seq, group in groupby(table, key=lambda row: row[0]):
             cells = [row[1:] for row in group]
-            levels = _levels([ledger.leaf_hash(ledger.Posting(*row)) for row in cells])
+            levels = tree.levels([ledger.leaf_hash(ledger.Posting(*row)) for row in cells])
             for position in wanted[seq]:
                 shown = dict(zip(names, map(str, cells[position]), strict=True))
-                yield {"entry": str(seq), "position": str(position), **shown, "proof": _proof(levels, position)}
-
-
-def _levels(leaves: Sequence[str]) -> list[Sequence[str]]:
-    """The tree of `ledger.merkle_root`, kept level by level so that many proofs cost one building."""
-    levels: list[Sequence[str]] = [leaves]
-    while len(levels[-1]) > 1:
-        low = levels[-1]
-        levels.append(
-            [ledger.node_hash(*low[i : i + 2]) if i + 1 < len(low) else low[i] for i in range(0, len(low), 2)]
-        )
-    return levels
-
-
-def _proof(levels: Sequence[Sequence[str]], index: int) -> list[list[str]]:
-    proof = []
-    for level in levels[:-1]:
-        sibling = index ^ 1
-        if sibling < len(level):
-            proof.append(["left" if sibling < index else "right", level[sibling]])
-        index //= 2
-    return proof
+                yield {"entry": str(seq), "position": str(position), **shown, "proof": tree.proof(levels, position)}
