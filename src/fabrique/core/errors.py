@@ -34,9 +34,13 @@ ERRORS: Final[Mapping[str, Sort]] = {
     # the home of a hub
     "home.missing": Sort.MISSING,
     "home.exists": Sort.CONFLICT,
+    "home.several": Sort.INPUT,
     "home.broken": Sort.UNAVAILABLE,
     "home.observe-only": Sort.CONFLICT,
     "port.busy": Sort.CONFLICT,
+    "port.refused": Sort.INPUT,
+    "file.exists": Sort.CONFLICT,
+    "program.missing": Sort.UNAVAILABLE,
     "backup.broken": Sort.INPUT,
     # people and rights
     "right.denied": Sort.DENIED,

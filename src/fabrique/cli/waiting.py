@@ -1,0 +1,141 @@
+"""Watching one job: a progress line while it lives, and what it was and cost once it is over."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Final
+
+from fabrique.cli import output
+from fabrique.cli.context import Desk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fabrique.apps.jobs.models import Job, Run
+    from fabrique.apps.jobs.queries import Explanation
+    from fabrique.language.say import Speaker
+
+_EVERY_S: Final = 0.5
+_SILENT_MS: Final = 15_000  # the loop turns twice a second: after this long it is not there
+
+
+def to_the_end(desk: Desk, job: Job) -> Job:
+    """Returns the job once it is over. Ctrl-C leaves the job alone."""
+    from fabrique.apps.jobs import queries
+
+    told = ""
+    with _line(desk) as line:
+        while True:
+            job.refresh_from_db()
+            explained = queries.explain(job, now=desk.now)
+            if explained.over:
+                return job
+            text = f"{_progress(desk, explained)} {_absence(desk)}".strip()
+            if line is not None:
+                line.update(output.safe(text))
+            elif _still(desk, explained) != told and not desk.call.json:
+                told = _still(desk, explained)
+                output.line(told)
+            time.sleep(_EVERY_S)
+
+
+def tell(desk: Desk, job: Job) -> None:
+    """Where the job stands, or how it went and what it cost."""
+    from fabrique.apps.jobs import queries
+    from fabrique.cli import jobs
+
+    if desk.call.json:
+        return output.document(jobs.as_json(desk, job))
+    explained = queries.explain(job, now=desk.now)
+    say = desk.say
+    output.line(
+        say.text("Job {job} ({name}): {state}.", job=str(job.number), name=job.name, state=say.word("job", job.status)),
+        "bold",
+    )
+    if explained.reason is not None:
+        output.line(say.reason(explained.reason))
+    output.pairs(_facts(desk, explained))
+    if absence := _absence(desk) if not explained.over else "":
+        output.line(absence, "yellow")
+    if explained.run is not None:
+        output.hint(say.text("What it wrote:"), f"fabrique log {job.number}")
+    return None
+
+
+# --- steps ------------------------------------------------------------------------------------------------------
+
+
+def _line(desk: Desk) -> Any:
+    """A line that is written over and over on a terminal; nothing of the sort elsewhere."""
+    return output.working("") if output.on_terminal() and not desk.call.json else nullcontext()
+
+
+def _progress(desk: Desk, explained: Explanation) -> str:
+    """State, time, and what it waits for."""
+    say, job, run = desk.say, explained.job, explained.run
+    if run is not None and run.started_ms is not None and run.ended_ms is None:
+        elapsed, most = say.duration(max(desk.now - run.started_ms, 0)), say.duration(int(job.spec["walltime_ms"]))
+        state = say.word("job", job.status)
+        return say.text(
+            "Job {job}: {state}, {elapsed} of {most}.", job=str(job.number), state=state, elapsed=elapsed, most=most
+        )
+    return _still(desk, explained)
+
+
+def _still(desk: Desk, explained: Explanation) -> str:
+    """The same without what changes by itself: said again only when something happened."""
+    say, job = desk.say, explained.job
+    parts = [say.text("Job {job}: {state}.", job=str(job.number), state=say.word("job", job.status))]
+    if explained.reason is not None:
+        parts.append(say.reason(explained.reason))
+    if explained.starts is not None:
+        parts.append(say.text("It starts by {time}.", time=say.instant(explained.starts[1])))
+    return " ".join(parts)
+
+
+def _absence(desk: Desk) -> str:
+    """Nothing moves while no loop turns."""
+    from fabrique.apps.jobs.cycle import hub_state
+
+    last = hub_state().last_cycle_ms
+    if last is not None and desk.now - last < _SILENT_MS:
+        return ""
+    return desk.say.text("The control loop does not run: start it with `fabrique up`.")
+
+
+def _facts(desk: Desk, explained: Explanation) -> Iterator[tuple[str, str]]:
+    say, run = desk.say, explained.run
+    if explained.starts is not None:
+        yield say.text("Starts"), say.text("by {time}", time=say.instant(explained.starts[1]))
+    if run is None:
+        return
+    yield say.text("Where"), f"{run.partition}, {say.kind(run.kind)}"
+    if run.started_ms is not None:
+        yield say.text("Started"), say.instant(run.started_ms)
+    if explained.ends_by_ms is not None:
+        yield say.text("Ends"), say.text("by {time}", time=say.instant(explained.ends_by_ms))
+    if run.ended_ms is not None:
+        yield say.text("Ended"), say.instant(run.ended_ms)
+    if run.elapsed_ms is not None:
+        yield say.text("Elapsed"), say.duration(run.elapsed_ms)
+    if run.charged:
+        yield from _cost(say, run)
+    if run.exit_code is not None:
+        yield say.text("Exit code"), str(run.exit_code)
+
+
+def _cost(say: Speaker, run: Run) -> Iterator[tuple[str, str]]:
+    """Hours, energy with where it comes from, carbon, money: what was charged, also when that is nothing."""
+    from fabrique.core.units import MG, MJ, Amount, Unit, is_money, is_time
+
+    charged = {Unit(u): int(v) for u, v in run.charged.items()}
+    for unit, value in charged.items():
+        if is_time(unit):
+            yield say.text("Time"), say.amount(Amount(unit, value))
+    basis = run.energy_provenance.get("basis")
+    how = f" ({say.word('provenance', basis)})" if basis else ""
+    yield say.text("Energy"), say.energy(charged.get(MJ, run.energy_mj)) + how
+    yield say.text("Carbon"), say.carbon(charged.get(MG, 0))
+    prices = [say.amount(Amount(u, v)) for u, v in charged.items() if is_money(u)]
+    yield say.text("Cost"), say.listed(prices) if prices else say.text("no price is set")
