@@ -119,9 +119,14 @@ def commands() -> str:
 
     from fabrique.cli.main import app
 
-    parts = [described(name, command) for name, command in sorted(walk(get_command(app), "fabrique"))]
-    introduction = "Exit codes are those of [errors](errors.md). Every command answers `--help`."
-    return page("Commands", introduction, *parts)
+    root = get_command(app)
+    shared = [p for p in root.params if p.name != "version"]
+    parts = [described(name, command, {p.name for p in shared}) for name, command in sorted(walk(root, "fabrique"))]
+    introduction = (
+        "Exit codes are those of [errors](errors.md), and 0 when all went well. The options that every command takes, "
+        "before or after its name:"
+    )
+    return page("Commands", introduction, table(("option", "meaning"), map(parameter_row, shared)), *parts)
 
 
 def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -134,16 +139,20 @@ def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
             yield from walk(subcommand, f"{name} {word}")
 
 
-def described(name: str, command: Any) -> str:
-    arguments = " ".join(p.make_metavar(None) if p.param_type_name == "argument" else "" for p in command.params)
-    rows = [(", ".join(f"`{o}`" for o in [*p.opts, *p.secondary_opts]), help_of(p)) for p in command.params]
-    rows = [row for row in rows if row[0] != "`--help`"]
-    parts = [f"## `{' '.join(f'{name} {arguments}'.split())}`", (command.help or "").strip()]
-    return "\n\n".join([*parts, table(("parameter", "meaning"), rows)] if rows else parts)
+def described(name: str, command: Any, shared: set[str]) -> str:
+    own = [p for p in command.params if p.name not in shared | {"help"}]
+    arguments = [p.metavar or p.name.upper() for p in own if p.param_type_name == "argument"]
+    parts = [f"## `{' '.join([name, *arguments])}`", " ".join((command.help or "").split())]
+    return "\n\n".join([*parts, table(("parameter", "meaning"), map(parameter_row, own))] if own else parts)
 
 
-def help_of(parameter: Any) -> str:
-    return " ".join(str(getattr(parameter, "help", "") or "").split())
+def parameter_row(parameter: Any) -> tuple[str, str]:
+    if parameter.param_type_name == "argument":
+        name = f"`{parameter.metavar or parameter.name.upper()}`"
+    else:
+        value = f" {parameter.metavar}" if parameter.metavar and not parameter.is_flag else ""
+        name = ", ".join(f"`{option}{value}`" for option in [*parameter.opts, *parameter.secondary_opts])
+    return name, " ".join(str(getattr(parameter, "help", "") or "").split())
 
 
 def routes() -> str:
