@@ -1,4 +1,4 @@
-"""`/projects`: what is left, in which unit, until when, which line to write. Joins the desks: awards, ledger, jobs, data."""
+"""`/projects`: what is left, in which unit, until when, which line to write. Joins awards, ledger, jobs and data."""
 
 from __future__ import annotations
 
@@ -155,4 +155,4 @@ def _axis(speaker: Speaker) -> Axis:
     def day(ms: int) -> str:
         return str(format_skeleton("MMMd", speaker.local(ms), locale=LOCALES[speaker.language])).replace(" ", "\u00a0")
 
-    return Axis(speaker.number, day, lambda ms: speaker.local(ms).hour)
+    return Axis(speaker.number, day, speaker.instant, lambda ms: speaker.local(ms).hour)

@@ -94,7 +94,10 @@ def whole_log(request: HttpRequest, number: int) -> StreamingHttpResponse:
     require(asker(request), "job.log", now=now_ms(), project=job.project)
     run = latest_run(job)
     part(run, 0, 1)  # there is one, or the error comes before the answer begins
-    headers = {"Content-Disposition": f'attachment; filename="job-{job.number}.log"', "X-Content-Type-Options": "nosniff"}
+    headers = {
+        "Content-Disposition": f'attachment; filename="job-{job.number}.log"',
+        "X-Content-Type-Options": "nosniff",
+    }
     return StreamingHttpResponse(_bytes(run), content_type="text/plain; charset=utf-8", headers=headers)
 
 

@@ -28,7 +28,7 @@ class Period:
 def months_of(first_ms: int, last_ms: int, speaker: Speaker) -> list[Period]:
     """The months that touch [first, last], the newest first, at most two years of them."""
     start, month = speaker.local(first_ms).date(), speaker.local(last_ms).date().replace(day=1)
-    found = []
+    found: list[Period] = []
     while month >= start.replace(day=1) and len(found) < MOST_MONTHS:
         found.append(_month(month, speaker))
         month = _before(month)

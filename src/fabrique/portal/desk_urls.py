@@ -1,0 +1,27 @@
+"""Addresses of people's work: the desks of the apps, and the pages that join them."""
+
+from __future__ import annotations
+
+from django.urls import include, path, re_path
+
+from fabrique.portal import desk, job_page, log_stream, operate, statements
+
+urlpatterns = [
+    path("", include("fabrique.apps.access.urls")),
+    path("", include("fabrique.apps.jobs.urls")),
+    path("projects", desk.projects, name="projects"),
+    path("projects/<slug:code>", desk.project, name="project"),
+    path("projects/<slug:code>/members", desk.add_member, name="project-members"),
+    path("jobs/<int:number>", job_page.job, name="job"),
+    path("jobs/<int:number>/log", log_stream.log, name="job-log"),
+    path("jobs/<int:number>/log.txt", log_stream.whole_log, name="job-log-file"),
+    path("operate", operate.machine_room, name="operate"),
+    path("operator", operate.machine_room, name="operator"),
+    path("operate/resume", operate.resume, name="operate-resume"),
+    path("operate/verify", operate.verify, name="operate-verify"),
+    path("operate/record", operate.record, name="operate-record"),
+    re_path(
+        r"^statements/pool/(?P<pool>[\w-]{1,64})\.(?P<form>html|pdf|json)$", statements.of_pool, name="pool-statement"
+    ),
+    re_path(r"^statements/(?P<code>[\w-]{1,40})\.(?P<form>html|pdf|json)$", statements.of_project, name="statement"),
+]
