@@ -38,9 +38,9 @@ def apply(
     ] = None,
 ) -> None:
     """Apply for computing time, and be told why or why not at once. On a terminal it asks for what is missing."""
+    desk = context.enter(call)
     from fabrique.apps.access import services as access
 
-    desk = context.enter(call)
     if show:
         return show_mode(desk, access.find_mode(mode, now=desk.now)) if mode else show_modes(desk)
     asking = form.can_ask(call)
@@ -80,8 +80,8 @@ def applications(
     ]
     output.table(head, rows)
     if waiting and found:
-        return output.hint(say.text("Decide:"), "fabrique decide ID --accept --note …")
-    return None if found else output.hint(say.text("Ask for time:"), "fabrique apply")
+        return output.hint(say.text("Decide:"), desk.command("decide ID --accept --note …"))
+    return None if found else output.hint(say.text("Ask for time:"), desk.command("apply"))
 
 
 @command(app, "decide")
@@ -187,25 +187,26 @@ def _tell(desk: Desk, application: Application) -> None:
 def _next(desk: Desk, application: Application) -> None:
     say, project = desk.say, application.project
     if application.state == "awarded" and project is not None:
-        acting = _acting(desk, application)
+        acting = _acting(application)
         for line in _lines(desk, application):
             output.line(line)
-        output.hint(say.text("What you were given:"), f"fabrique{acting} project {project.code}")
-        return output.hint(say.text("Next:"), f"fabrique{acting} submit SCRIPT --project {project.code} --wait")
+        output.hint(say.text("What you were given:"), desk.command(f"project {project.code}", acting))
+        return output.hint(say.text("Next:"), desk.command(f"submit SCRIPT --project {project.code} --wait", acting))
     if application.state == "submitted":
         if application.due_ms:
             output.line(
                 say.text("An officer decides; the answer is due on {due}.", due=say.instant(application.due_ms))
             )
-        return output.hint(say.text("The officer decides with:"), f"fabrique decide {str(application.id)[:8]} --accept")
+        return output.hint(
+            say.text("The officer decides with:"), desk.command(f"decide {str(application.id)[:8]} --accept")
+        )
     return None
 
 
-def _acting(desk: Desk, application: Application) -> str:
-    """`--as` where another command would act for somebody else."""
+def _acting(application: Application) -> str | None:
+    """The address for `--as`, where the next command would act for somebody else."""
     mine = context.person_of_login()
-    email = application.applicant.email
-    return "" if mine is not None and mine.pk == application.applicant_id else f" --as {email}"
+    return None if mine is not None and mine.pk == application.applicant_id else application.applicant.email
 
 
 def _lines(desk: Desk, application: Application) -> list[str]:
@@ -280,7 +281,7 @@ def show_modes(desk: Desk) -> None:
     head = [say.text("mode"), say.text("name"), say.text("for"), say.text("decision")]
     rows = [(m.id, desk.words(m.name), _audience(say, m), _decision(say, m)) for m in modes]
     output.table(head, rows)
-    return output.hint(say.text("The fields of one:"), "fabrique apply --mode MODE --show")
+    return output.hint(say.text("The fields of one:"), desk.command("apply --mode MODE --show"))
 
 
 def show_mode(desk: Desk, mode: Mode) -> None:
@@ -291,7 +292,7 @@ def show_mode(desk: Desk, mode: Mode) -> None:
     output.line(desk.words(mode.summary))
     output.line()
     output.table([say.text("field"), say.text("what it asks"), say.text("values")], form.rows(desk, mode))
-    return output.hint(say.text("Apply:"), f"fabrique apply --mode {mode.id} --set FIELD=VALUE …")
+    return output.hint(say.text("Apply:"), desk.command(f"apply --mode {mode.id} --set FIELD=VALUE …"))
 
 
 def _audience(say: Speaker, mode: Mode) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,6 +50,12 @@ class Desk:
         if found is None:
             raise FabriqueError("person.missing", email=login())
         return found
+
+    def command(self, words: str, acting: str | None = None) -> str:
+        """What to type next: `fabrique` with the options that mean this hub and this person, and `words`."""
+        home = f" --home {shlex.quote(str(self.call.home))}" if self.call.home else ""
+        person = acting or self.call.acting
+        return f"fabrique{home}{f' --as {person}' if person else ''} {words}"
 
     def why(self, reason: Reason | None) -> dict[str, Any] | None:
         """A reason as JSON, with its sentence."""
@@ -110,7 +117,7 @@ def is_hub(home: Path) -> bool:
 
 
 def hub_id(hub: str) -> str:
-    """The id of a hub given as an id or as a file of the visitor's. Raises `definition.missing`, `definition.broken`."""
+    """The id of a hub, given as an id or as a file. Raises `definition.missing`, `definition.broken`."""
     from fabrique.definitions import hubs
 
     if not is_file(hub):

@@ -92,9 +92,10 @@ def _complaint(item: Mapping[str, Any]) -> Any:
 def _as_json(error: FabriqueError, sentence: str, details: list[str]) -> dict[str, object]:
     from fabrique.definitions.complaints import Complaint
 
+    params: dict[str, Any] = dict(error.params)
     params = {
         k: [c.as_json() if isinstance(c, Complaint) else c for c in v] if k == "complaints" else v
-        for k, v in error.params.items()
+        for k, v in params.items()
     }
     return {"code": error.code, "params": params, "sentence": sentence, "details": details}
 

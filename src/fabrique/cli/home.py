@@ -44,7 +44,7 @@ def backup(call: Call, target: Annotated[Path, typer.Argument(metavar="FILE", he
         return output.document({"file": str(target), "bytes": size, **manifest, "files": len(manifest["files"])})
     written = desk.say.memory(size)
     output.line(desk.say.text("{file}: {size}. It holds the hub's keys: keep it secret.", file=target, size=written))
-    return output.hint(desk.say.text("Back from it:"), f"fabrique restore {target} --home DIR")
+    return output.hint(desk.say.text("Back from it:"), desk.command(f"restore {target} --home DIR"))
 
 
 @command(app, "restore")
@@ -89,7 +89,7 @@ def resume(call: Call) -> None:
         output.line(say.text("Runs taken up, for jobs: {jobs}.", jobs=say.listed([str(n) for n in done.adopted])))
     for intent in done.unknown:
         output.line(say.text("The engine holds {intent}, of which no job is known; it is left to end.", intent=intent))
-    return output.hint(say.text("The queue:"), "fabrique jobs --all")
+    return output.hint(say.text("The queue:"), desk.command("jobs --all"))
 
 
 @command(app, "sign-in")

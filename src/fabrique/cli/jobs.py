@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -44,9 +45,9 @@ def submit(
     wait: Annotated[bool, typer.Option("--wait", help="Stay until it ends: exit code 0 when it completed.")] = False,
 ) -> None:
     """Submit a job. Options stand for the keys of the script's header and win over it."""
+    desk = context.enter(call)
     from fabrique.apps.jobs import services as jobs
 
-    desk = context.enter(call)
     text = _script(script)
     try:
         job = jobs.submit(desk.person, flags.get("project"), text, flags, now=desk.now)
@@ -62,7 +63,7 @@ def submit(
         raise typer.Exit(0 if job.status == "completed" else 1)
     if call.json:
         return output.document(as_json(desk, job))
-    return output.hint(desk.say.text("Why it waits, and until when:"), f"fabrique why {job.number}")
+    return output.hint(desk.say.text("Why it waits, and until when:"), desk.command(f"why {job.number}"))
 
 
 @command(app, "jobs")
@@ -72,11 +73,11 @@ def jobs(
     project: Annotated[str | None, typer.Option("--project", metavar="CODE", help="Of one project.")] = None,
 ) -> None:
     """List jobs: yours, a project's, or the whole queue."""
+    desk = context.enter(call)
     from fabrique.apps.jobs import queries
     from fabrique.apps.people import rights
     from fabrique.cli import projects
 
-    desk = context.enter(call)
     if everyone:
         rights.require(desk.person, "operate.view", now=desk.now)
         found = list(queries.queue())
@@ -93,15 +94,15 @@ def jobs(
         for j in found
     ]
     output.table([*head, say.text("why")], rows, numbers=(0,))
-    return None if found else output.hint(say.text("Submit one:"), "fabrique submit SCRIPT --wait")
+    return None if found else output.hint(say.text("Submit one:"), desk.command("submit SCRIPT --wait"))
 
 
 @command(app, "why")
 def why(call: Call, job: Annotated[str, NUMBER]) -> None:
     """Say where a job stands: why it waits, when it starts at the latest, how it ended, what it cost."""
+    desk = context.enter(call)
     from fabrique.cli import waiting
 
-    desk = context.enter(call)
     return waiting.tell(desk, find(desk, job))
 
 
@@ -113,9 +114,9 @@ def log(
     raw: Annotated[bool, typer.Option("--raw", help="The bytes as they are, also to a terminal.")] = False,
 ) -> None:
     """Print what a job wrote. On a terminal, what could move its cursor is left out."""
+    desk = context.enter(call)
     from fabrique.cli import logs
 
-    desk = context.enter(call)
     found = find(desk, job, "job.log")
     return logs.show(desk, found, follow=follow, raw=raw)
 
@@ -123,9 +124,9 @@ def log(
 @command(app, "cancel")
 def cancel(call: Call, job: Annotated[str, NUMBER]) -> None:
     """End a job: a waiting one at once, a running one by the loop; what it used is charged."""
+    desk = context.enter(call)
     from fabrique.apps.jobs import services
 
-    desk = context.enter(call)
     done = services.cancel(find(desk, job, "job.cancel"), desk.person, now=desk.now)
     if call.json:
         return output.document(as_json(desk, done))
@@ -145,7 +146,7 @@ def _script(name: str) -> bytes:
         return sys.stdin.buffer.read(SCRIPT_MOST_BYTES + 1)
     from fabrique.definitions.yaml import read_bytes
 
-    found, code, params = read_bytes(name, SCRIPT_MOST_BYTES)
+    found, code, params = read_bytes(Path(name), SCRIPT_MOST_BYTES)
     if found is None:
         from fabrique.definitions.complaints import Complaint
 

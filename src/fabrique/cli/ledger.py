@@ -116,4 +116,6 @@ def _tell(desk: Desk, report: Report) -> None:
         output.pairs((name, value) for name, value in found.as_json().items())
     for code in report.unproven:
         output.line(f"- {say.text(UNPROVEN[code], **report.params)}", "dim")
-    return output.hint(say.text("Keep a checkpoint elsewhere:"), "fabrique ledger checkpoint --output checkpoint.json")
+    return output.hint(
+        say.text("Keep a checkpoint elsewhere:"), desk.command("ledger checkpoint --output checkpoint.json")
+    )

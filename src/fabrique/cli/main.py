@@ -60,9 +60,8 @@ def start(
         raise typer.Exit
 
 
-for room in (home, serve, apply, projects, jobs, statement):
-    for registered in room.app.registered_commands:
-        app.registered_commands.append(registered)
+for room in (home.app, serve.app, apply.app, projects.app, jobs.app, statement.app):
+    app.registered_commands += room.registered_commands
 app.add_typer(hub.app, name="hub")
 app.add_typer(ledger.app, name="ledger")
 

@@ -94,7 +94,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers: Collec
         shown.add_column(_text(title), justify="right" if index in numbers else "left", overflow="fold")
     for row in rows:
         shown.add_row(*[_text(cell) for cell in row])
-    _console(sys.stdout.isatty()).print(shown)
+    _print(shown)
 
 
 def pairs(rows: Iterable[tuple[str, object]]) -> None:
@@ -106,7 +106,7 @@ def pairs(rows: Iterable[tuple[str, object]]) -> None:
     shown.add_column(overflow="fold")
     for name, value in rows:
         shown.add_row(_text(name), _text(value))
-    _console(sys.stdout.isatty()).print(shown)
+    _print(shown)
 
 
 def working(text: str) -> AbstractContextManager[object]:
@@ -121,6 +121,16 @@ def working(text: str) -> AbstractContextManager[object]:
 def complain(text: str) -> None:
     sys.stderr.write(f"{safe(text)}\n")
     sys.stderr.flush()
+
+
+def _print(shown: object) -> None:
+    """As it is on a terminal; without the blanks at the ends of lines anywhere else."""
+    console = _console(sys.stdout.isatty())
+    if sys.stdout.isatty():
+        return console.print(shown)
+    with console.capture() as captured:
+        console.print(shown)
+    return raw("".join(f"{text.rstrip(' ')}\n" for text in captured.get().splitlines()))
 
 
 def _text(text: object, style: str = "") -> Any:

@@ -32,8 +32,8 @@ def projects(call: Call) -> None:
     head = [say.text("project"), say.text("title"), say.text("still bookable"), say.text("ends")]
     output.table(head, [row for summary in found for row in _rows(say, summary)])
     if not found:
-        return output.hint(say.text("Ask for time:"), "fabrique apply")
-    return output.hint(say.text("One in full:"), "fabrique project CODE")
+        return output.hint(say.text("Ask for time:"), desk.command("apply"))
+    return output.hint(say.text("One in full:"), desk.command("project CODE"))
 
 
 @command(app, "project")
@@ -49,7 +49,7 @@ def project(call: Call, code: Annotated[str, typer.Argument(metavar="CODE", help
     output.line(f"{found.project.code}  {found.project.title}", "bold")
     for summary in found.allocations:
         _show(desk, summary)
-    return output.hint(say.text("Submit a job:"), f"fabrique submit SCRIPT --project {code} --wait")
+    return output.hint(say.text("Submit a job:"), desk.command(f"submit SCRIPT --project {code} --wait"))
 
 
 def find(desk: Desk, code: str, action: str = "project.view") -> Project:
@@ -110,16 +110,16 @@ def _until(desk: Desk, ends_ms: int) -> str:
 
 def _budget(say: Speaker, line: BudgetLine) -> tuple[str, ...]:
     """A unit that is only counted has no grant to speak of."""
-    used = _amount(say, line.unit, line.used)
+    used = figure(say, line.unit, line.used)
     if not line.limited:
         return say.unit_name(line.unit), "–", used, "–", "–", "–"
-    left = say.text("no end") if line.bookable is None else _amount(say, line.unit, line.bookable)
-    pace = "–" if line.pace_per_day is None else _amount(say, line.unit, line.pace_per_day)
+    left = say.text("no end") if line.bookable is None else figure(say, line.unit, line.bookable)
+    pace = "–" if line.pace_per_day is None else figure(say, line.unit, line.pace_per_day)
     return (
         say.unit_name(line.unit),
-        _amount(say, line.unit, line.granted),
+        figure(say, line.unit, line.granted),
         used,
-        _amount(say, line.unit, line.held),
+        figure(say, line.unit, line.held),
         left,
         pace,
     )
@@ -129,6 +129,14 @@ def _amount(say: Speaker, unit: Unit, value: int) -> str:
     from fabrique.core.units import Amount
 
     return say.amount(Amount(unit, value))
+
+
+def figure(say: Speaker, unit: Unit, value: int) -> str:
+    """An amount in a row that names its unit of time; other units are as large as the amount."""
+    from fabrique.core.units import Amount, is_time
+
+    amount = Amount(unit, value)
+    return say.figure(amount) if is_time(unit) else say.amount(amount)
 
 
 def as_json(desk: Desk, summary: ProjectSummary) -> dict[str, Any]:

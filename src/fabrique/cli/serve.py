@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 ADDRESS = typer.Option("--address", help="Where the portal listens (else the deployment's).")
 PORT = typer.Option("--port", min=1, max=65_535, help="The portal's port (else the deployment's).")
+LOOPBACK, DEFAULT_PORT = "127.0.0.1", 8000  # as a new deployment has them
 WORKERS: Final = 2
 THREADS: Final = 8
 READY_WITHIN_S: Final = 60.0
@@ -75,8 +76,10 @@ def up(
     from fabrique.operate.supervise import Supervisor, stop_on_signals
 
     steps = Steps(call)
+    if not context.is_hub(context.home_of(call, hub)):
+        listen(LOOPBACK, port or DEFAULT_PORT).close()  # before anything is made
     with steps.doing(steps.say.text("Opening the hub: home, keys, database, first entry")):
-        place, here = home.found(call, hub, port or 8000)
+        place, here = home.found(call, hub, port or DEFAULT_PORT)
     say = context.speaker(call, here)
     port = port or here.deployment.portal.port
     listen(here.deployment.portal.address, port).close()
@@ -118,7 +121,7 @@ def listen(address: str, port: int) -> socket.socket:
 
 def run_portal(listening: socket.socket) -> None:
     """The web server on a socket that listens already; returns by the end of the process."""
-    from gunicorn.app.base import BaseApplication
+    from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
     options = {
         "bind": f"fd://{listening.fileno()}",

@@ -65,7 +65,7 @@ def command(
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        own = [p for p in inspect.signature(function, eval_str=True).parameters.values()][1:]
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
         extra = [_flag(key, text) for key, text in (flags or {}).items()]
 
         @wraps(function)

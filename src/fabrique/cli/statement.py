@@ -86,7 +86,7 @@ def _made(desk: Desk, project: str | None, pool: str | None, begin: str | None, 
         from_ms = _instant(desk, "--from", begin) if begin else found.created_ms
         return reports.project_statement(found, from_ms, to_ms, now=now, hub=hub)
     rights.require(desk.person, "pool.statement", now=now, subject=str(pool))
-    if pool not in desk.here.shares:
+    if pool is None or pool not in desk.here.shares:
         raise FabriqueError("request.broken", field="--pool", why=f"--pool {'|'.join(sorted(desk.here.shares))}")
     first = Entry.objects.order_by("seq").values_list("at_ms", flat=True).first() or 0
     from_ms = _instant(desk, "--from", begin) if begin else first
@@ -138,15 +138,13 @@ def _table(desk: Desk, made: Statement) -> None:
     if not parts:
         output.line(say.text("Nothing was booked in this period."))
     which = made.id if made.kind == "project" else f"--pool {made.id}"
-    output.hint(say.text("With proofs, for a verifier:"), f"fabrique statement {which} --output statement.json")
+    output.hint(say.text("With proofs, for a verifier:"), desk.command(f"statement {which} --output statement.json"))
 
 
 def _rows(desk: Desk, account: UnitAccount) -> list[tuple[Any, ...]]:
-    from fabrique.core.units import Amount
-
     def said(figures: Any, part: str) -> str:
         figure = figures.get(part)
-        return "–" if figure is None else desk.say.amount(Amount(figure.unit, figure.value))
+        return "–" if figure is None else projects.figure(desk.say, figure.unit, figure.value)
 
     return [
         (desk.say.word("bucket", part), said(account.closing, part), said(account.movements, part))

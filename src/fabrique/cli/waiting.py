@@ -59,7 +59,7 @@ def tell(desk: Desk, job: Job) -> None:
     if absence := _absence(desk) if not explained.over else "":
         output.line(absence, "yellow")
     if explained.run is not None:
-        output.hint(say.text("What it wrote:"), f"fabrique log {job.number}")
+        output.hint(say.text("What it wrote:"), desk.command(f"log {job.number}"))
     return None
 
 

@@ -113,7 +113,7 @@ def _add(archive: tarfile.TarFile, name: str, file: IO[bytes]) -> str:
     entry = tarfile.TarInfo(name)
     entry.size, entry.mode = size, 0o600
     reader = _Summing(file)
-    archive.addfile(entry, reader)  # type: ignore[arg-type]
+    archive.addfile(entry, reader)
     return reader.sum.hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""PostgreSQL's own tools for a backup: `pg_dump` and `pg_restore`, the password in the environment, never in arguments."""
+"""PostgreSQL's own tools for a backup: pg_dump and pg_restore. The password goes by the environment alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write(target: Path) -> Path:
     return target
 
 
-def read(source: Path, then: str, values: Sequence[object]) -> None:
+def read(source: Path, then: str, values: Sequence[int]) -> None:
     """The dump into the database that the settings name, which must be empty; then one statement.
 
     Raises `home.exists`, `program.missing`, `home.broken`, and `backup.broken` where no database is named.
