@@ -69,17 +69,23 @@ def reasons() -> str:
 
 
 def errors() -> str:
+    from fabrique.cli import failures
     from fabrique.core.errors import ERRORS, Sort
     from fabrique.language.errors import SENTENCES
 
-    sorts = [(f"`{sort.name}`", str(sort.value), SORT_MEANINGS[sort.name]) for sort in Sort]
+    exits = {sort.value: SORT_MEANINGS[sort.name] for sort in Sort} | {
+        0: "done",
+        failures.NO: "the answer is no: the ledger diverged, the job that was waited for failed, not eligible",
+        failures.INTERRUPTED: "interrupted",
+        failures.NOBODY_READS: "nobody reads the output any more",
+    }
     codes = [(f"`{code}`", str(sort.value), *said(SENTENCES, code)) for code, sort in ERRORS.items()]
     introduction = (
-        "What goes wrong has a code and parameters. The command line ends with the exit code of its sort, "
-        "and 0 when all went well."
+        "What goes wrong has a code and parameters. The command line ends with the exit code of its sort; "
+        "so do its other ends have codes of their own."
     )
-    exits = table(("sort", "exit code", "meaning"), sorts)
-    return page("Errors and exit codes", introduction, exits, table(("code", "exit", "English", "français"), codes))
+    ends = table(("exit code", "meaning"), ((str(code), meaning) for code, meaning in sorted(exits.items())))
+    return page("Errors and exit codes", introduction, ends, table(("code", "exit", "English", "français"), codes))
 
 
 SORT_MEANINGS = {
