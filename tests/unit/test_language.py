@@ -216,6 +216,12 @@ def test_a_reason_is_said_with_its_units() -> None:
     assert "France ou Luxembourg" in Speaker("fr").reason(country)
 
 
+def test_complaints_are_said_with_their_place() -> None:
+    complaint = {"file": "hub.yaml", "line": 7, "message": "expected text", "code": "value.type"}
+    said = Speaker("en").error(FabriqueError("definition.broken", complaints=[complaint, "more"]))
+    assert said == "This definition can't be used: hub.yaml:7: expected text; more"
+
+
 def test_any_writing_of_a_language_is_understood() -> None:
     codes = {"fr-CA": "fr-ca", "fr_CA": "fr-ca", "fr-LU": "fr", "FR": "fr", "de": "en", "": "en", "en-CA": "en"}
     assert {text: Speaker(text).language for text in codes} == codes

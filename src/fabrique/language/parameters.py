@@ -43,6 +43,7 @@ KINDS: Final[Mapping[str, str]] = {
     "role": "word:role",
     "data_class": "word:data-class",
     "resource": "word:resource",
+    "complaints": "complaints",
 }
 
 
@@ -57,6 +58,8 @@ def said(speaker: Speaker, kind: str, value: object, params: Params) -> str:
         return _amount(speaker, value, params.get("unit"))
     if kind in ("countries", "list", "numbers"):
         return _list(speaker, kind, value)
+    if kind == "complaints":
+        return "; ".join(_complaint(item) for item in (value if isinstance(value, (list, tuple)) else [value]))
     if kind == "of-resource":
         kind = _RESOURCES.get(str(params.get("resource")), "plain")
     if kind in _TEXTS:
@@ -113,6 +116,16 @@ def _amount(speaker: Speaker, value: object, unit_text: object) -> str:
         return str(value) if number is None else speaker.amount(Amount(unit(str(unit_text)), number))
     except FabriqueError:
         return str(value)
+
+
+def _complaint(item: object) -> str:
+    """file:line, then the message, of something that complains (`definitions.complaints`); anything else as text."""
+    as_json = getattr(item, "as_json", None)
+    told = as_json() if callable(as_json) else item
+    if not isinstance(told, Mapping) or "message" not in told:
+        return str(told)
+    place = ":".join(str(told[key]) for key in ("file", "line") if told.get(key))
+    return f"{place}: {told['message']}" if place else str(told["message"])
 
 
 def _words(speaker: Speaker, group: str, value: object) -> str:

@@ -153,6 +153,8 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "interim": msg("lent while the hub is built"),
         "national": msg("of the same operator"),
     },
+    "pool": {"unassigned": msg("Not assigned to a pool")},
+    "power_cap_point": {"facility": msg("at the facility's meter"), "IT": msg("at the machines")},
     "pool_kind": {
         "union": msg("the Union's share"),
         "national": msg("national share"),

@@ -57,7 +57,6 @@ NAMES: Final[Mapping[str, str]] = {
     "device_idle_w": msg("Idle draw of a device"),
     "device_board_w": msg("Power limit of a device"),
     "ppm": msg("Share"),
-    "ceiling_ppm": msg("Most the law allows"),
     "commercial_ppm": msg("Most for commercial use"),
     "funder": msg("Funder"),
     "rank": msg("Rank"),

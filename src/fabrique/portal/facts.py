@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any, Final
 
-from fabrique.core.hub import Attribute, Fact, Funding, Hub, Money, Partition, Pool, PriorityClass, Sourced
+from fabrique.core.hub import Attribute, Fact, Funding, Hub, Money, Partition, Pool, PriorityClass, Share, Sourced
 from fabrique.language import Speaker, words
 from fabrique.portal.fact_names import FACTS, NAMES
 
@@ -87,13 +87,16 @@ def _title(thing: object) -> str:
 def _machines(hub: Hub, speaker: Speaker) -> tuple[Table, ...]:
     tables = []
     for machine in hub.machines:
-        shares = [
-            fact("ppm", share.ppm, speaker, speaker.text("Share of {pool}", pool=_pool(hub, share.pool)))
-            for share in machine.shares
-        ]
+        shares = [row for share in machine.shares for row in _share(share, _pool(hub, share.pool), speaker)]
         parts = [Table(_partition_title(p, speaker), tuple(rows_of(p, speaker))) for p in machine.partitions]
         tables.append(Table(_title(machine), (*rows_of(machine, speaker), *shares), tuple(parts)))
     return tuple(tables)
+
+
+def _share(share: Share, pool: str, speaker: Speaker) -> Iterator[Row]:
+    yield fact("ppm", share.ppm, speaker, speaker.text("Share of {pool}", pool=pool))
+    if share.ceiling_ppm != Sourced():
+        yield fact("ceiling_ppm", share.ceiling_ppm, speaker, speaker.text("Most the law gives {pool}", pool=pool))
 
 
 def _pool(hub: Hub, pool_id: str) -> str:
@@ -169,6 +172,8 @@ def said(name: str, value: object, speaker: Speaker, currency: str = "") -> str:
         return value.name_fr if speaker.language.startswith("fr") else value.name
     if name == "kind":
         return speaker.kind(str(value))
+    if name == "power_cap_point":
+        return speaker.word(name, value)
     return _number(name, value, speaker) if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 

@@ -221,7 +221,8 @@ def _pool_names(here: ThisHub, language: str) -> Mapping[str, tuple[str, bool]]:
     shares = [share for machine in here.hub.machines for share in machine.shares]
     assumed = {share.pool for share in shares if share.ppm.rests_on_assumption}
     french = language.startswith("fr")
-    return {p.id: (str((french and p.name_fr) or p.name.best or p.id), p.id in assumed) for p in here.hub.pools}
+    names = {p.id: str((french and p.name_fr) or p.name.best or p.id) for p in here.hub.pools}
+    return {pool: (name[:1].upper() + name[1:], pool in assumed) for pool, name in names.items()}
 
 
 def waiting(pending: Iterable[tuple[int, Mapping[str, object]]]) -> list[Waiting]:

@@ -106,7 +106,8 @@ def pools(found: Sequence[PoolUse], speaker: Speaker) -> Chart:
         entitled = None if use.entitled_ppm is None else use.entitled_ppm / 1_000_000
         told = _("entitled to %(share)s") if not use.assumed else _("entitled to %(share)s (assumption)")
         share = None if use.entitled_ppm is None else speaker.percent(use.entitled_ppm / 1000)
-        name = f"{use.name} – {speaker.unit_name(use.unit)}" if several else use.name
+        called = speaker.word("pool", use.name)
+        name = f"{called} – {speaker.unit_name(use.unit)}" if several else called
         said = told % {"share": share} if share else _("entitlement not published")
         used = _("%(share)s used") % {"share": speaker.percent(use.used_ppm / 1000)}
         rows.append(Share(name, use.used_ppm / 1_000_000, entitled, used, said, POOL_COLOURS.get(use.pool, 4)))

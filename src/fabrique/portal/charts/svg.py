@@ -29,12 +29,13 @@ def num(value: float) -> str:
 
 def el(name: str, attributes: dict[str, object] | None = None, *children: str, text: str = "") -> str:
     """An element. `text` is escaped; `children` are SVG already. A float is a coordinate."""
-    said = "".join(
-        f' {key}="{num(value) if isinstance(value, (int, float)) else escape(str(value))}"'
-        for key, value in (attributes or {}).items()
-    )
+    said = "".join(f' {key}="{_value(value)}"' for key, value in (attributes or {}).items())
     inside = escape(printable(text), quote=False) + "".join(children)
     return f"<{name}{said}>{inside}</{name}>" if inside else f"<{name}{said}/>"
+
+
+def _value(value: object) -> str:
+    return num(value) if isinstance(value, (int, float)) else escape(printable(str(value)))
 
 
 def printable(text: str) -> str:

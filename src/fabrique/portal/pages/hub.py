@@ -46,7 +46,7 @@ def _page(request: HttpRequest, hub: Hub, *, is_this: bool) -> HttpResponse:
         "shown": hub,
         "is_this": is_this,
         "sections": sections(hub, current()),
-        "values": sum(1 for _ in walk(hub)),
+        "published": sum(fact.value is not None for _, fact in walk(hub)),
         "nulls": nulls(hub),
         "resting": len(rests_on(hub)),
         "citations": citations(hub),
