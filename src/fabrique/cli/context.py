@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pwd
 import shlex
+import shutil
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -52,10 +54,8 @@ class Desk:
         return found
 
     def command(self, words: str, acting: str | None = None) -> str:
-        """What to type next: `fabrique` with the options that mean this hub and this person, and `words`."""
-        home = f" --home {shlex.quote(str(self.call.home))}" if self.call.home else ""
-        person = acting or self.call.acting
-        return f"fabrique{home}{f' --as {person}' if person else ''} {words}"
+        """What to type next, for this hub and this person."""
+        return command_line(self.here.home, acting or self.call.acting, words)
 
     def why(self, reason: Reason | None) -> dict[str, Any] | None:
         """A reason as JSON, with its sentence."""
@@ -114,6 +114,19 @@ def is_hub(home: Path) -> bool:
         return (home / "fabrique.toml").stat().st_size > 0
     except (FileNotFoundError, NotADirectoryError):
         return False
+
+
+def command_line(home: Path, acting: str | None, words: str) -> str:
+    """The command as it was called, with the options that mean this home and this person where they are needed."""
+    called = shutil.which("fabrique")
+    own = sys.argv[0] if Path(sys.argv[0]).name == "fabrique" else "fabrique"
+    program = "fabrique" if called is not None and Path(called).samefile(shutil.which(own) or called) else own
+    try:
+        found_without = home_of(Call()) == home
+    except FabriqueError:
+        found_without = False
+    options = [] if found_without else ["--home", shlex.quote(str(home))]
+    return " ".join([program, *options, *(["--as", acting] if acting else []), words])
 
 
 def hub_id(hub: str) -> str:

@@ -29,7 +29,7 @@ def init(call: Call, hub: Annotated[str | None, HUB] = None, port: Annotated[int
     say = context.speaker(call, here)
     output.line(say.text("{hub} has its home in {home}.", hub=here.hub.id, home=home))
     output.line(isolation_sentence(say, here))
-    return output.hint(say.text("Open it:"), f"fabrique --home {home} up")
+    return output.hint(say.text("Open it:"), context.command_line(home, None, "up"))
 
 
 @command(app, "backup")
@@ -66,8 +66,8 @@ def restore(call: Call, source: Annotated[Path, typer.Argument(metavar="FILE", h
     hub = manifest["hub"]
     output.line(say.text("{hub} is restored to {home}, as it was on {made}.", hub=hub, home=home, made=made))
     output.line(say.text("It only observes. What came after that instant is not known to it; runs are followed."))
-    output.hint(say.text("Start it:"), f"fabrique --home {home} up")
-    return output.hint(say.text("Then let it act again:"), f"fabrique --home {home} resume")
+    output.hint(say.text("Start it:"), context.command_line(home, None, "up"))
+    return output.hint(say.text("Then let it act again:"), context.command_line(home, None, "resume"))
 
 
 @command(app, "resume")

@@ -248,7 +248,7 @@ def welcome(call: Call, here: ThisHub, say: Speaker, port: int) -> None:
             (say.text("Portal"), where),
             (say.text("Sign in once, as the operator"), link),
             (say.text("Apply for time"), f"{where}/apply"),
-            (say.text("The same on the command line"), f"fabrique --home {here.home} apply"),
+            (say.text("The same on the command line"), context.command_line(here.home, None, "apply")),
         ]
     )
     output.line(say.text("Ctrl-C stops it."), "dim")
