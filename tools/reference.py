@@ -81,8 +81,8 @@ def errors() -> str:
     }
     codes = [(f"`{code}`", str(sort.value), *said(SENTENCES, code)) for code, sort in ERRORS.items()]
     introduction = (
-        "What goes wrong has a code and parameters. The command line ends with the exit code of its sort; "
-        "so do its other ends have codes of their own."
+        "What goes wrong has a code and parameters; the command line ends with the exit code of its sort. "
+        "All exit codes:"
     )
     ends = table(("exit code", "meaning"), ((str(code), meaning) for code, meaning in sorted(exits.items())))
     return page("Errors and exit codes", introduction, ends, table(("code", "exit", "English", "français"), codes))
