@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from babel.dates import format_skeleton
 from django.contrib import messages
@@ -44,6 +44,7 @@ class Budget:
 
     summary: AllocationSummary
     mode: str
+    lines: tuple[BudgetLine, ...]
     time: BudgetLine | None
     days_left: int
     chart: Chart | None
@@ -120,18 +121,30 @@ def _budgets(found: Project, now: int) -> list[Budget]:
 
 
 def _budget(summary: AllocationSummary, now: int) -> Budget:
-    time = next((x for x in summary.lines if is_time(x.unit)), None)
+    lines = tuple(_shown(x) for x in summary.lines)
+    time = next((x for x in lines if is_time(x.unit)), None)
     left = max(summary.allocation.ends_ms - now, 0)
-    chart = burn(summary, time, current()) if time and time.granted > 0 else None
-    return Budget(summary, said(summary.mode.name), time, -(-left // DAY_MS), chart, said(summary.acknowledgement))
+    chart = burn(summary, time, current(), now) if time and time.granted > 0 else None
+    return Budget(
+        summary, said(summary.mode.name), lines, time, -(-left // DAY_MS), chart, said(summary.acknowledgement)
+    )
 
 
-def burn(summary: AllocationSummary, line: BudgetLine, speaker: Speaker) -> Chart:
+def _shown(line: BudgetLine) -> BudgetLine:
+    """What is still bookable, rounded down to what is shown: 9.9967 hours are not 10."""
+    hundredth = scale(line.unit) // 100
+    if line.bookable is None or line.bookable < 100 * hundredth:
+        return line
+    return replace(line, bookable=line.bookable - line.bookable % hundredth)
+
+
+def burn(summary: AllocationSummary, line: BudgetLine, speaker: Speaker, now: int) -> Chart:
     """What is left of the computing time against the even pace to the end."""
     allocation = summary.allocation
     whole = scale(line.unit)
     points = [(allocation.starts_ms, line.granted / whole)]
     points += [(at, (line.granted - used) / whole) for at, used in _used(str(allocation.id), line.unit)]
+    points.append((min(max(now, points[-1][0]), allocation.ends_ms), points[-1][1]))
     title = _("What is left, against an even pace")
     desc = _("In %(unit)s, from the award to the end on %(date)s.") % {
         "unit": speaker.unit_name(line.unit),
