@@ -209,8 +209,8 @@ def debit(
 
 
 def _granted_as_used(allocation: str, pool: str, a: Amount, ref: str, text: str, bucket: str) -> list[Line]:
-    if not a.value:
-        return []
+    if not a.value:  # too little for one base unit; that it was counted shows all the same
+        return [Line(account(allocation, bucket), a.unit, 0, "debit", ref, text)]
     return [
         Line(_source(pool, a.unit), a.unit, -a.value, "grant-as-used", ref, text),
         Line(pool_account(pool, "awarded"), a.unit, a.value, "grant-as-used", ref, text),

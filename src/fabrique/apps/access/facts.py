@@ -14,7 +14,6 @@ from fabrique.core.booking import Rate, find_rate, pool_account
 from fabrique.core.eligibility import Answer, Facts
 from fabrique.core.errors import FabriqueError
 from fabrique.core.form import Value
-from fabrique.core.reasons import reason
 from fabrique.core.units import Unit
 
 
@@ -49,9 +48,8 @@ def rate_of(unit: Unit, *, now: int) -> Rate:
 def data_answer(data_class: str, origin: str | None, *, now: int) -> Answer:
     """Whether data of this class, from the applicant's country, may be worked on at this hub."""
     decision = sovereignty.decide(sovereignty.Data(data_class, origin), this_hub().place(now), now)
-    ground = decision.ground
-    why = reason("eligible.data-class", data_class=data_class, rule=ground.reason.code)
-    return Answer("data-class", decision.verdict, why, {"trace": [dict(r.as_json()) for r in decision.trace]})
+    trace = [dict(r.as_json()) for r in decision.trace]
+    return Answer("data-class", decision.verdict, decision.ground.reason, {"trace": trace})
 
 
 def _commercial_left(pool: str, kind: str) -> int:
