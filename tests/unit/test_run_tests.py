@@ -88,7 +88,7 @@ def test_a_missing_part_is_skipped_or_fails_and_traces_may_always_be_absent(
     outcomes = tmp_path / "outcomes.jsonl"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--outcomes={outcomes}"]
     command += ["-c", str(ROOT / "pyproject.toml"), f"--rootdir={tmp_path}", "-n", "1", str(tmp_path)]
-    done = subprocess.run(command, env=left, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=left, cwd=ROOT, capture_output=True, text=True, timeout=240)
     found = {line["test"].rpartition("::")[2]: line["outcome"] for line in map(json.loads, outcomes.open())}
     assert found == {
         "test_part": outcome,
