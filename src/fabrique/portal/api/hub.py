@@ -85,9 +85,7 @@ def _listed(hub: core.Hub) -> dict[str, Any]:
 
 
 @router.get("/windows", response=list[shapes.WindowOut], summary="Energy of the site, window by window")
-def windows(
-    request: HttpRequest, from_ms: Number | None = None, to_ms: Query[Number | None] = None
-) -> list[dict[str, Any]]:
+def windows(request: HttpRequest, from_ms: Number | None = None, to_ms: Number | None = None) -> list[dict[str, Any]]:
     """Windows that touch [from_ms, to_ms), the last day without bounds; at most 5,000, the oldest first."""
     now = now_ms()
     require(asker(request), "hub.view", now=now)
