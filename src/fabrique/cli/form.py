@@ -149,8 +149,9 @@ def values(desk: Desk, field: Field) -> str:
 
 
 def rows(desk: Desk, mode: Mode) -> Iterator[tuple[str, str, str]]:
+    word = desk.say.text("optional")
     for field in mode.form:
-        optional = "" if field.required else f" ({desk.say.text('optional')})"
+        optional = "" if field.required else f" ({word})"
         yield field.id, desk.words(field.label) + optional, values(desk, field)
     for question in mode.ethics:
         yield f"ethics.{question.id}", desk.words(question.text), _yes_or_no(desk.say)

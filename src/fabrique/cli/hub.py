@@ -169,8 +169,8 @@ def _plain(value: object) -> Any:
 def _said(say: Speaker, fact: dict[str, Any]) -> str:
     if fact["value"] is not None:
         return _flat(fact["value"])
-    missing = say.text("not published")
-    return missing if fact["assumed"] is None else f"{missing} ({say.text('assumed:')} {_flat(fact['assumed'])})"
+    missing, assumed = say.text("not published"), say.text("assumed:")
+    return missing if fact["assumed"] is None else f"{missing} ({assumed} {_flat(fact['assumed'])})"
 
 
 def _flat(value: Any) -> str:

@@ -1,4 +1,7 @@
-"""`fabrique submit`, `jobs`, `why`, `log`, `cancel`: a job from its script to its end."""
+"""`fabrique submit`, `jobs`, `why`, `log`, `cancel`: a job from its script to its end.
+
+What is said goes through the Speaker of the desk.
+"""
 
 from __future__ import annotations
 

@@ -92,6 +92,8 @@ def up(
         with steps.doing(say.text("Starting portal and control loop")):
             began = time.monotonic()
             ready = both.watch(stop, lambda: answers(here, port) or time.monotonic() - began > READY_WITHIN_S)
+        if ready and not answers(here, port):
+            steps.done(say.text("The portal does not answer yet."))
         if ready:
             welcome(call, here, say, port)
         both.watch(stop)

@@ -1,4 +1,7 @@
-"""`fabrique statement`: what a project or a pool was given and used, as a table, a page, a PDF, or verifiable JSON."""
+"""`fabrique statement`: what a project or a pool was given and used, as a table, a page, a PDF, or verifiable JSON.
+
+What is said goes through the Speaker of the desk.
+"""
 
 from __future__ import annotations
 
