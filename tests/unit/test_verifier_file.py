@@ -43,7 +43,7 @@ def ledger_file(story: Story, tmp_path: Path) -> Path:
     path = tmp_path / "fabrique.sqlite3"
     with sqlite3.connect(path) as target, connection.cursor() as source:
         for model in TABLES:
-            table, columns = model._meta.db_table, [f.column for f in model._meta.concrete_fields]
+            table, columns = model._meta.db_table, [str(f.column) for f in model._meta.concrete_fields]
             source.execute(f"SELECT {', '.join(columns)} FROM {table}")  # noqa: S608
             target.execute(f"CREATE TABLE {table} ({', '.join(columns)})")
             rows = [tuple(map(raw, row)) for row in source.fetchall()]
@@ -57,13 +57,13 @@ def project_json(story: Story) -> dict[str, Any]:
     """A statement whose period begins in the middle of the story."""
     middle = story.now - 12 * 3_600_000
     made = statements.project_statement(story.projects["a"], middle, story.now + 1, now=story.now + 5, hub=story.hub)
-    return json.loads(json.dumps(as_json(made)))
+    return as_json(made)
 
 
 @pytest.fixture
 def pool_json(story: Story) -> dict[str, Any]:
     made = statements.pool_statement("union", 0, story.now + 1, now=story.now + 5, hub=story.hub)
-    return json.loads(json.dumps(as_json(made)))
+    return as_json(made)
 
 
 @pytest.fixture
@@ -309,7 +309,7 @@ def test_a_statement_changed_anywhere_diverges(project_json: Any, answer: Answer
     near = [p for p in places if p[0] != "ledger"]
     far = [p for p in places if p[0] == "ledger"]
     unseen = []
-    for path in [*near[::3], *far[::7]]:
+    for path in [*near[::5], *far[::17]]:
         old = get(project_json, path)
         put(project_json, path, other(old))
         code, said = answer(project_json)
@@ -445,7 +445,7 @@ def test_a_view_in_a_tables_place_is_not_run(answer: Answer, tmp_path: Path) -> 
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("wrong", [None, 7, [], {}, "x", "9" * 5000, True])
+@pytest.mark.parametrize("wrong", [None, 7, [], {}, "9" * 5000])
 def test_wrong_types_never_trace(project_json: Any, answer: Answer, wrong: object) -> None:
     seen = set()
     for path in leaves(project_json):

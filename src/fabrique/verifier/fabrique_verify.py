@@ -33,9 +33,12 @@ Owned = Tuple[str, bool, Fields]  # part, whether in the period, posting
 LARGEST = 512 * 1024 * 1024  # bytes of a JSON file
 BUCKETS = ("granted", "available", "held", "used", "lost", "expired", "transferred")
 LEAF = ("account", "unit", "amount", "n", "balance", "what", "ref", "detail")
+POSTING_TYPES = (int, int, str, str, int, int, int, str, str, str)
 HEADER = ("seq", "at_ms", "kind", "cause", "root", "count", "previous")
 SIGNED = ("hub", "seq", "entry_hash", "at_ms", "public_key", "signature")
 TABLES = ("ledger_entry", "ledger_posting", "ledger_accountbalance", "ledger_hold", "ledger_checkpoint")
+
+ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 class Diverged(Exception):  # noqa: N818
@@ -60,7 +63,7 @@ def short(value: object) -> str:
 
 
 def canonical(data: object) -> bytes:
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    return ENCODER.encode(data).encode("utf-8")
 
 
 def sha256(data: bytes) -> str:
@@ -216,7 +219,7 @@ def walk(database: sqlite3.Connection, anchors: Anchors, accounts: Accounts, hol
         leaves: list[str] = []
         sums: Sums = {}
         while row is not None and row[0] == header["seq"]:
-            leaves.append(check_posting(f"{place}, posting {len(leaves)}", len(leaves), row, accounts, sums))
+            leaves.append(check_posting(place, len(leaves), row, accounts, sums))
             note_hold(holds, row)
             row = rows.fetchone()
         if row is not None and (type(row[0]) is not int or row[0] < header["seq"]):
@@ -233,18 +236,24 @@ def walk(database: sqlite3.Connection, anchors: Anchors, accounts: Accounts, hol
     return seq, postings, head
 
 
-def check_posting(place: str, index: int, row: Sequence[Any], accounts: Accounts, sums: Sums) -> str:
-    typed(place, ("position", *LEAF), (int, str, str, int, int, int, str, str, str), row[1:])
+def check_posting(entry: str, index: int, row: Sequence[Any], accounts: Accounts, sums: Sums) -> str:
+    """The leaf's hash. Texts about a place are made only when something differs: there are millions of postings."""
+    place = f"{entry}, posting {index}" if tuple(map(type, row)) != POSTING_TYPES else ""
+    if place:
+        typed(place, ("entry_id", "position", *LEAF), POSTING_TYPES, row)
     position, account, unit, amount, n, balance = row[1:7]
-    differs(place + ", position", index, position)
     state = accounts.setdefault((account, unit), [0, 0])
     state[0] += amount
     state[1] += 1
-    differs(f"{place}, n of {account} in {unit}", state[1], n)
-    differs(f"{place}, balance of {account} in {unit}", state[0], balance)
-    allocation = parts_of(account)[0]
-    for about in [("the entry", unit)] + ([("allocation " + allocation, unit)] if allocation else []):
-        sums[about] = sums.get(about, 0) + amount
+    if position != index or n != state[1] or balance != state[0]:
+        place = f"{entry}, posting {index}"
+        differs(place + ", position", index, position)
+        differs(f"{place}, n of {account} in {unit}", state[1], n)
+        differs(f"{place}, balance of {account} in {unit}", state[0], balance)
+    sums["the entry", unit] = sums.get(("the entry", unit), 0) + amount
+    if account.startswith("allocation:"):
+        about = account[: account.rindex(":")]
+        sums[about, unit] = sums.get((about, unit), 0) + amount
     return leaf_hash(row[2:])
 
 
@@ -265,12 +274,11 @@ def read_holds(database: sqlite3.Connection) -> Holds:
 
 
 def note_hold(holds: Holds, row: Sequence[Any]) -> None:
-    seq, account, unit, amount, what, ref = row[0], row[2], row[3], row[4], row[7], row[8]
-    allocation, bucket = parts_of(account)
-    hold = holds.get(ref)
-    if hold is None or bucket != "held":
+    hold = holds.get(row[8])
+    if hold is None or not row[2].endswith(":held"):
         return
-    if what == "hold" and seq == hold["opened_id"] and allocation == hold["allocation"]:
+    seq, account, unit, amount, what = row[0], row[2], row[3], row[4], row[7]
+    if what == "hold" and seq == hold["opened_id"] and parts_of(account)[0] == hold["allocation"]:
         hold["posted"][unit] = hold["posted"].get(unit, 0) + amount
     elif seq == hold["settled_id"]:
         hold["ended"] = True
