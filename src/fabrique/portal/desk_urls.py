@@ -5,12 +5,12 @@ from __future__ import annotations
 from django.urls import include, path, re_path
 
 from fabrique.portal import desk, job_page, log_stream, operate, statements
-from fabrique.portal.api.docs import docs
-from fabrique.portal.api.root import api
+from fabrique.portal.api.docs import addresses, docs, openapi
 
 urlpatterns = [
     path("api/v1/docs", docs, name="api-docs"),
-    path("api/v1/", api.urls),
+    path("api/v1/openapi.json", openapi, name="api-openapi"),
+    path("api/v1/", include(addresses())),
     path("", include("fabrique.apps.access.urls")),
     path("", include("fabrique.apps.jobs.urls")),
     path("projects", desk.projects, name="projects"),

@@ -27,7 +27,7 @@ api = NinjaAPI(
     description="The hub as JSON. Amounts are base units as text, instants UTC milliseconds. docs/api.md explains.",
     urls_namespace="api",
     docs_url=None,
-    openapi_url="/openapi.json",
+    openapi_url=None,  # `docs` serves it
     parser=Bounded(),
     auth=Session(),
 )
