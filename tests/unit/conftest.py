@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -206,3 +208,21 @@ def _people() -> Story:
             id=_fixed(f"allocation-{name}"), award=award, project=owner, pool=pool, mode="playground", **times
         )
     return story
+
+
+@pytest.fixture
+def answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, dict[str, Any]]]:
+    """`answer(path or data, *flags)`: the exit code and the JSON answer."""
+
+    from fabrique.verifier import fabrique_verify
+
+    def run(given: Path | object, *flags: str) -> tuple[int, dict[str, Any]]:
+        path = given if isinstance(given, Path) else tmp_path / "given.json"
+        if not isinstance(given, Path):
+            path.write_text(given if isinstance(given, str) else json.dumps(given), encoding="utf-8")
+        capsys.readouterr()
+        code = fabrique_verify.main([str(path), "--json", *flags])
+        out, err = capsys.readouterr()
+        return code, json.loads(out or err)
+
+    return run
