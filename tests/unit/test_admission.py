@@ -185,3 +185,17 @@ def test_a_decision_leaves_the_state_as_it_was() -> None:
     before = {name: str(getattr(state, name)) for name in State.__slots__}
     step(state, Rules(), NOW)
     assert {name: str(getattr(state, name)) for name in State.__slots__} == before
+
+
+def test_the_first_that_wait_get_a_forecast_and_the_others_wait_all_the_same() -> None:
+    plan = decide([job(f"{i:03}", milli_devices=4_000, walltime_ms=100 + i % 3) for i in range(300)], [RUN])
+    told = [w.by_ms for w in plan.waits]
+    assert all(by is not None for by in told[:8])
+    assert told[8:] == [None] * 292
+    assert {w.reason.code for w in plan.waits} == {"wait.accelerators"}
+
+
+def test_behind_the_last_reservation_what_fits_still_starts() -> None:
+    wide = [job(f"{i:03}", milli_devices=4_000, walltime_ms=100) for i in range(20)]
+    small = job("900", milli_devices=1_000, walltime_ms=500, submitted_ms=9)
+    assert [s.job for s in decide([*wide, small], [RUN]).starts] == ["900"]

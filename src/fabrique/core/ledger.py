@@ -72,9 +72,12 @@ class Balance:
     n: int = 0
 
 
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+
+
 def canonical(data: object) -> str:
     """JSON with sorted keys and no spaces; the only form that is hashed."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _encode(data)
 
 
 def leaf_hash(posting: Posting) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fabrique.apps.access.models import AllocationState
@@ -17,7 +17,7 @@ from fabrique.core.admission import state as rows
 from fabrique.core.admission.decide import step
 from fabrique.core.admission.plan import Plan
 from fabrique.core.admission.rules import Rules
-from fabrique.core.booking import Policy
+from fabrique.core.booking import Frozen, Policy
 from fabrique.core.job import JobSpec
 from fabrique.core.reasons import Reason, reason
 from fabrique.core.units import Unit
@@ -46,10 +46,11 @@ def too_late(job: Job, *, now: int) -> Reason | None:
 def asked(here: ThisHub, jobs: Sequence[Job]) -> list[Asked]:
     """Phase 0 for every pending job: the offers that its allocation has a budget for."""
     found = []
+    policies = {a: ledger.policies(a) for a in {str(job.allocation_id) for job in jobs}}
     for job in jobs:
         spec = specs.of(job)
         offers, why = fits.candidates(spec, here.offers)
-        limits = ledger.policies(str(job.allocation_id))
+        limits = policies[str(job.allocation_id)]
         found.append(Asked(job, spec, tuple(o for o in offers if o.unit in limits), why))
     return found
 
@@ -60,20 +61,23 @@ def plan(here: ThisHub, asks: Sequence[Asked], runs: Sequence[Run], rules: Rules
     allocations = sorted({str(a.job.allocation_id) for a in possible})
     policies = {a: ledger.policies(a) for a in allocations}
     rooms = [(a, u, booking.room(a, u, p, ledger.balance)) for a in allocations for u, p in sorted(policies[a].items())]
+    frozen = {u: here.frozen(u, now) for u in sorted({a.offers[0].unit for a in possible})}
     state = rows.build(
         _partitions(here),
         [rows.SiteRow(id=here.site, cap_w=here.cap_w, base_w=here.base_w)],
         [rows.PoolRow(id=p, share_ppm=s) for p, s in sorted(here.shares.items())],
         rooms,
-        [_job(here, a, policies[str(a.job.allocation_id)], now=now) for a in possible],
+        [_job(here, a, policies[str(a.job.allocation_id)], frozen[a.offers[0].unit]) for a in possible],
         [_run(r) for r in runs],
     )
     return step(state, rules, now)
 
 
-def holds(here: ThisHub, ask: Asked, offer: fits.Offer, limits: dict[Unit, Policy], *, now: int) -> dict[Unit, int]:
+def holds(
+    here: ThisHub, ask: Asked, offer: fits.Offer, limits: Mapping[Unit, Policy], frozen: Frozen
+) -> dict[Unit, int]:
     """What a start would set aside."""
-    return dict(fits.bounds(ask.spec, offer, limits, here.frozen(offer.unit, now), here.pue_permille))
+    return dict(fits.bounds(ask.spec, offer, limits, frozen, here.pue_permille))
 
 
 def place(here: ThisHub, ask: Asked, partition: str, bound: dict[str, object], *, now: int) -> Placement:
@@ -82,7 +86,8 @@ def place(here: ThisHub, ask: Asked, partition: str, bound: dict[str, object], *
     limits = ledger.policies(str(ask.job.allocation_id))
     watts = fits.power_bound(ask.spec, offer, here.pue_permille)
     full = {**bound, "power_w": watts, "memory_mb": ask.spec.memory_mb, "site": offer.site}
-    return Placement(offer, full, holds(here, ask, offer, limits, now=now), here.frozen(offer.unit, now))
+    frozen = here.frozen(offer.unit, now)
+    return Placement(offer, full, holds(here, ask, offer, limits, frozen), frozen)
 
 
 def _partitions(here: ThisHub) -> list[rows.PartitionRow]:
@@ -100,7 +105,7 @@ def _partitions(here: ThisHub) -> list[rows.PartitionRow]:
     return list(found.values())
 
 
-def _job(here: ThisHub, ask: Asked, limits: dict[Unit, Policy], *, now: int) -> rows.JobRow:
+def _job(here: ThisHub, ask: Asked, limits: Mapping[Unit, Policy], frozen: Frozen) -> rows.JobRow:
     job, spec, offer = ask.job, ask.spec, ask.offers[0]
     return rows.JobRow(
         id=str(job.number),
@@ -115,7 +120,7 @@ def _job(here: ThisHub, ask: Asked, limits: dict[Unit, Policy], *, now: int) -> 
         priority=0,
         submitted_ms=job.submitted_ms,
         not_before_ms=max(spec.not_before_ms or 0, job.allocation.starts_ms),
-        asks=tuple(sorted(holds(here, ask, offer, limits, now=now).items())),
+        asks=tuple(sorted(holds(here, ask, offer, limits, frozen).items())),
     )
 
 

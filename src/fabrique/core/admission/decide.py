@@ -20,6 +20,7 @@ from fabrique.core.reasons import Reason, reason
 
 _PPM = 1_000_000
 _RESOURCES = ("accelerators", "cores", "memory")
+_Shape = tuple[tuple[int, ...], tuple[int, ...], int, int]
 
 
 @dataclass(slots=True)
@@ -49,28 +50,37 @@ def step(state: State, rules: Rules, now_ms: int) -> Plan:
     usage = _running(state, now_ms)
     starts: list[Start] = []
     waits: list[Wait] = []
-    blocked: str | None = None
+    blocked: list[str] = []
+    shapes: dict[_Shape, Reason] = {}  # that did not fit: what is taken only grows, so none alike fits later
     for job in queue:
+        name, shape = state.job_ids[job], _shape(state, job)
         why = _held_back(state, rules, room, job, now_ms)
+        if why is None and len(blocked) >= rules.reservations:
+            why = shapes.get(shape)
         if why is not None:
-            waits.append(Wait(state.job_ids[job], why, None))
+            waits.append(Wait(name, why, None))
             continue
-        partition, at_ms = _earliest(state, usage, job, now_ms)
-        if partition is None:
-            waits.append(Wait(state.job_ids[job], _binding(state, usage, job, blocked, now_ms), None))
-            continue
-        if at_ms <= now_ms and (blocked is None or rules.backfill):
-            starts.append(Start(state.job_ids[job], state.partition_ids[partition], _ground(state, job, partition)))
+        partition, at_ms = _earliest(state, usage, job, now_ms, len(blocked) < rules.reservations)
+        if partition is not None and at_ms <= now_ms and (not blocked or rules.backfill):
+            starts.append(Start(name, state.partition_ids[partition], _ground(state, job, partition)))
             for budget, asked in state.job_asks[job]:
                 room[budget] -= asked
         else:
             # 4. explain
-            waits.append(Wait(state.job_ids[job], _binding(state, usage, job, blocked, now_ms), at_ms))
-            blocked = blocked or state.job_ids[job]
-        begin = max(at_ms, now_ms)
-        end = begin + int(state.job_walltime[job])
-        usage.take(begin, end, partition, state.job_needs[job], int(state.job_power[job]))
+            why = _binding(state, usage, job, blocked[0] if blocked else None, now_ms)
+            waits.append(Wait(name, why, None if partition is None else at_ms))
+            shapes.setdefault(shape, why)
+            blocked.append(name)
+        if partition is not None and (at_ms <= now_ms or len(blocked) <= rules.reservations):
+            end = at_ms + int(state.job_walltime[job])
+            usage.take(at_ms, end, partition, state.job_needs[job], int(state.job_power[job]))
     return Plan(f"{rules.name}/{rules.version}", now_ms, tuple(starts), tuple(waits))
+
+
+def _shape(state: State, job: int) -> _Shape:
+    """Jobs alike in all that a place must have; one answer serves them all."""
+    needs = tuple(int(x) for x in state.job_needs[job])
+    return state.job_partitions[job], needs, int(state.job_power[job]), int(state.job_walltime[job])
 
 
 def _order(state: State, rules: Rules) -> list[int]:
@@ -109,19 +119,22 @@ def _held_back(state: State, rules: Rules, room: Ints, job: int, now_ms: int) ->
     return None
 
 
-def _earliest(state: State, usage: _Usage, job: int, now_ms: int) -> tuple[int | None, int]:
-    """The partition and instant of the earliest start; ties go to the partition that the filter put first."""
+def _earliest(state: State, usage: _Usage, job: int, now_ms: int, later: bool) -> tuple[int | None, int]:
+    """The partition and instant of the earliest start, now or (with `later`) when something ends.
+
+    Ties go to the partition that the filter put first.
+    """
     best: tuple[int, int] | None = None
     for partition in state.job_partitions[job]:
-        at_ms = _fits_from(state, usage, job, partition, now_ms)
+        at_ms = _fits_from(state, usage, job, partition, now_ms, later)
         if at_ms is not None and (best is None or at_ms < best[1]):
             best = (partition, at_ms)
     return best if best is not None else (None, now_ms)
 
 
-def _fits_from(state: State, usage: _Usage, job: int, partition: int, now_ms: int) -> int | None:
-    """The first instant from which the job fits for its whole walltime: now, or when something ends."""
-    for at_ms in [now_ms, *sorted({e for e in usage.ends if e > now_ms})]:
+def _fits_from(state: State, usage: _Usage, job: int, partition: int, now_ms: int, later: bool) -> int | None:
+    """The first instant from which the job fits for its whole walltime."""
+    for at_ms in [now_ms, *(sorted({e for e in usage.ends if e > now_ms}) if later else [])]:
         if _fits(state, usage, job, partition, at_ms, at_ms + int(state.job_walltime[job])):
             return at_ms
     return None
