@@ -76,3 +76,11 @@ def test_quebec_stands_by_itself(copy: Path) -> None:
     assert len(catalogue.merged("fr-ca", copy)) == len(catalogue.merged("fr", copy))
     own = [po for po in catalogue.sources("fr-ca", copy) if "fr_CA" in po.parts]
     assert own
+
+
+def test_french_is_typeset_when_it_is_compiled() -> None:
+    typed = "L'heure : « quand » ? Jamais ! Ou plus tard ; voir http://x:80/ et 12:30"
+    assert catalogue.typographic(typed) == (
+        "L’heure\u00a0: «\u00a0quand\u00a0»\u202f? Jamais\u202f! Ou plus tard\u202f; voir http://x:80/ et 12:30"
+    )
+    assert catalogue.typographic(catalogue.typographic(typed)) == catalogue.typographic(typed)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import gettext
 import os
+import re
 import shutil
 import tempfile
 from functools import cache
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from babel.messages.catalog import Catalog
+    from babel.messages.catalog import Catalog, Message
 
 LOCALE: Final = Path(__file__).parent / "locale"
 DOMAIN: Final = "django"
@@ -50,8 +51,23 @@ def merged(language: str, root: Path = LOCALE) -> Catalog:
             for message in read_po(file, locale=FOLDERS[language], abort_invalid=True):
                 if message.id:
                     whole.delete(message.id)  # a second one would only add its places to the first
-                    whole[message.id] = message
+                    whole[message.id] = typeset(message) if language.startswith("fr") else message
     return whole
+
+
+def typeset(message: Message) -> Message:
+    """A French message with the no-break spaces and apostrophes that its translator need not type."""
+    string = message.string
+    message.string = tuple(map(typographic, string)) if isinstance(string, (tuple, list)) else typographic(string or "")
+    return message
+
+
+def typographic(text: str) -> str:
+    """No-break spaces before : and inside « », narrow ones before ; ! ?, and curved apostrophes."""
+    text = re.sub(r"(?<=[\w})»…])[ \u00a0\u202f]?(?=:(?:\s|$))", "\u00a0", text)
+    text = re.sub(r"(?<=[\w})»…])[ \u00a0\u202f]?(?=[;!?](?:\s|$))", "\u202f", text)
+    text = re.sub(r"«[ \u202f]", "«\u00a0", re.sub(r"[ \u202f]»", "\u00a0»", text))
+    return re.sub(r"(?<=\w)'(?=\w)", "’", text)
 
 
 def compiled(language: str, root: Path = LOCALE) -> bytes:

@@ -110,5 +110,5 @@ def _pages(text: str) -> Iterator[Found]:
     for hub_id in hubs.builtin():
         pages.append((f"{hubs.load_builtin(hub_id).name.best or hub_id} ({hub_id})", f"/hub/{hub_id}"))
     for name, address in pages:
-        if text.lower() in name.lower() or text.lower() in address:
+        if text.lower() in name.lower() or text == address:
             yield Found(_("Page"), name, "", address)
