@@ -19,7 +19,11 @@ from fabrique.core.reasons import reason
 from fabrique.core.units import HOUR_MS, MG, MJ, MJ_PER_KWH, Amount, Unit
 
 if TYPE_CHECKING:
-    from fabrique.apps.access.models import Allocation, Project
+    from django.test import Client
+
+    from fabrique.apps.access.models import Allocation, Application, Project
+    from fabrique.apps.jobs.models import Job
+    from fabrique.apps.people.models import Person
 
 START = 1_788_220_800_000  # 1 September 2026, 00:00 UTC
 CPU, CAD = Unit("core-ms:this-cpu"), Unit("uCAD")
@@ -226,3 +230,74 @@ def answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., 
         return code, json.loads(out or err)
 
     return run
+
+
+# --- the desk: a founded hub with people of every sort, a project, a waiting job and a waiting application -------------
+
+
+@dataclass
+class Desk:
+    """`people` by what they are to the project: pi, member, asker (another applicant), stranger, and the roles."""
+
+    people: dict[str, Person]
+    project: Project
+    job: Job
+    waiting: Application  # the asker's, for an officer to decide
+
+    def client(self, who: str = "", **options: Any) -> Client:
+        """A browser that speaks English, signed in as `who`."""
+        from django.test import Client
+
+        client = Client(**options)
+        client.cookies["fabrique-language"] = "en"
+        if who:
+            client.force_login(self.people[who], backend="allauth.account.auth_backends.AuthenticationBackend")
+        return client
+
+    def form(self, mode_id: str, **changes: str) -> dict[str, str]:
+        from fabrique.apps.access import services as access
+        from fabrique.apps.now import now_ms
+
+        mode = access.find_mode(mode_id, now=now_ms())
+        given = {
+            "title": "Proteins", "summary": "Fold them.", "need": "x", "method": "y", "supervisor": "z",
+            "organisation_kind": "researcher" if "research" in mode_id else "startup", "country": "CA",
+            "founded": "2025-01-01", "staff": "5", "turnover": "1", "kind": "local-core", "hours": "10", "months": "1",
+            "civilian": "yes", "data_class": "public", "confidential": "no",
+        }  # fmt: skip
+        given = {k: v for k, v in given.items() if mode.field(k)}
+        given |= {f"ethics.{q.id}": "yes" if q.settled else "no" for q in mode.ethics}
+        return given | changes
+
+
+@pytest.fixture
+def desk(db: None) -> Desk:
+    from django.conf import settings
+
+    from fabrique.apps.access import services as access
+    from fabrique.apps.jobs import services as jobs
+    from fabrique.apps.now import now_ms
+    from fabrique.apps.people import services as people
+    from fabrique.operate import founding
+
+    now = now_ms()
+    founding.make_home(settings.HOME, "ca-lasalle-hub", port=8000, now=now)
+    founding.furnish(now=now)
+    names = ("pi", "member", "asker", "stranger", "operator", "coordinator", "reviewer", "funder", "auditor")
+    persons = {name: people.create_person(name.title(), f"{name}@desk.example", now=now) for name in names}
+    for name in names[4:]:
+        office = people.create_organisation(name, "public-body", "CA", now=now)
+        people.grant_role(persons[name], name, office, now=now)
+    for name, kind in (("pi", "startup"), ("asker", "researcher")):
+        people.join(persons[name], people.create_organisation(f"{name} & Co", kind, "CA", now=now), now=now)
+    empty = Desk(persons, None, None, None)  # type: ignore[arg-type]  # filled below
+    made = [
+        access.submit(access.save_draft(persons[who], mode, empty.form(mode), now=now), persons[who], now=now)
+        for who, mode in (("pi", "lasalle_startup"), ("asker", "lasalle_research"))
+    ]
+    project = made[0].project
+    assert project is not None
+    access.add_member(project, "member@desk.example", persons["pi"], now=now)
+    script = b"#!/bin/sh\n#fabrique walltime: 10m\necho hello\n"
+    job = jobs.submit(persons["pi"], project.code, script, {}, now=now)
+    return Desk(persons, project, job, made[1])
