@@ -129,6 +129,12 @@ def test_layers_add_up_and_a_gap_stays_a_gap() -> None:
     assert "stroke-dasharray" in limit.wide  # the plan
 
 
+def test_the_table_has_a_row_where_something_changes() -> None:
+    steps = [Step(i * HOUR, (i + 1) * HOUR, 5.0 if i < 6 else 7.0) for i in range(12)]
+    drawn = charts.over_time(plot(layers=[Layer("jobs", steps, 0)], limit=None, plan=None), AXIS)
+    assert drawn.rows == [["at 0", "5 W"], ["at 6", "7 W"]]
+
+
 def test_an_hour_without_any_measure_draws_without_failing() -> None:
     bare = charts.over_time(plot(layers=[Layer("jobs", [], 0)], limit=None, plan=None), AXIS)
     parsed(bare.wide)

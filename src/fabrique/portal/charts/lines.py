@@ -195,7 +195,8 @@ def _rows(plot: Plot, axis: Axis) -> list[list[str]]:
     by_start = [{s.from_ms: s.value for s in steps} for steps in series]
     starts = sorted({start for values in by_start[: len(plot.layers)] for start in values})
     starts += sorted({s.from_ms for s in plot.plan.steps} - set(starts)) if plot.plan else []
-    return [[axis.when(ms), *(_said(_at(steps, ms), axis) for steps in series)] for ms in starts]
+    rows = [[axis.when(ms), *(_said(_at(steps, ms), axis) for steps in series)] for ms in starts]
+    return [row for before, row in zip([[], *rows], rows, strict=False) if before[1:] != row[1:]]
 
 
 def _at(steps: Sequence[Step], ms: int) -> float | None:
