@@ -63,7 +63,7 @@ def is_api(request: HttpRequest) -> bool:
 def as_json(error: FabriqueError, status: int) -> JsonResponse:
     said = speaker.current().error(error)
     params = {key: _plain(value) for key, value in error.params.items()}
-    return JsonResponse({"error": {"code": error.code, "message": said, "params": params}}, status=status)
+    return JsonResponse({"error": {"code": error.code, "sentence": said, "params": params}}, status=status)
 
 
 def why(error: FabriqueError) -> str:
@@ -90,7 +90,7 @@ def page(request: HttpRequest, status: int, sentence: str, code: str = "", reaso
 def _generic(request: HttpRequest, status: int, code: str) -> HttpResponse:
     said = speaker.current().text(SENTENCES[status])
     if is_api(request):
-        return JsonResponse({"error": {"code": code, "message": said, "params": {}}}, status=status)
+        return JsonResponse({"error": {"code": code, "sentence": said, "params": {}}}, status=status)
     return page(request, status, said, code)
 
 
@@ -113,7 +113,7 @@ def broken(request: HttpRequest) -> HttpResponse:
 def csrf(request: HttpRequest, reason: str = "") -> HttpResponse:
     said = speaker.current().text(CSRF)
     if is_api(request):
-        return JsonResponse({"error": {"code": "request.csrf", "message": said, "params": {}}}, status=403)
+        return JsonResponse({"error": {"code": "request.csrf", "sentence": said, "params": {}}}, status=403)
     return page(request, 403, said, "request.csrf")
 
 

@@ -27,6 +27,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("sign-in/<str:token>", sign_in.by_link, name="sign-in"),
     path("verifier.py", files.verifier, name="verifier"),
     path("healthz", files.health, name="healthz"),
+    path("", include("fabrique.portal.desk_urls")),
     path("account/", include(accounts)),
 ]
 handler400 = "fabrique.portal.errors.bad_request"

@@ -74,9 +74,9 @@ class Told:
 
 
 def typed(mode: Mode, data: Mapping[str, str]) -> dict[str, str]:
-    """What a browser sent for the fields of `mode`, and nothing else."""
+    """What a browser sent for the fields of `mode`, and nothing else; NUL, which no table keeps, is dropped."""
     names = [f.id for f in mode.form] + [ANSWER_PREFIX + q.id for q in mode.ethics]
-    return {name: str(data[name])[:MOST_TYPED] for name in names if data.get(name)}
+    return {name: str(data[name])[:MOST_TYPED].replace("\0", "") for name in names if data.get(name)}
 
 
 def prefilled(mode: Mode, organisation: Organisation | None) -> dict[str, str]:
