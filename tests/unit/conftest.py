@@ -232,7 +232,7 @@ def answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., 
     return run
 
 
-# --- the desk: a founded hub with people of every sort, a project, a waiting job and a waiting application -------------
+# --- the desk: a founded hub with people of every sort, a project, a waiting job, a waiting application ------------
 
 
 @dataclass

@@ -31,7 +31,14 @@ def text(response: Any) -> str:
 
 def test_the_doors_say_who_how_much_how_long_how_fast_and_who_decides(desk: Any) -> None:
     said = text(desk.client().get("/apply"))
-    for words in ("3 ways to computing time", "startup", "1 to 5,000 hours", "1, 2, 3 months", "At once", "2 working days"):
+    for words in (
+        "3 ways to computing time",
+        "startup",
+        "1 to 5,000 hours",
+        "1, 2, 3 months",
+        "At once",
+        "2 working days",
+    ):
         assert words in said, words
     assert "not for your kind of organisation" in text(desk.client("asker").get("/apply"))
 
@@ -150,7 +157,7 @@ def test_the_pi_adds_a_member_by_address(desk: Any) -> None:
 
 
 def test_every_page_escapes_what_people_wrote(desk: Any) -> None:
-    hostile = '<script>alert(1)</script>"\'&'
+    hostile = "<script>alert(1)</script>\"'&"
     desk.project.title = hostile
     desk.project.save()
     Job.objects.filter(pk=desk.job.pk).update(name=hostile[:80], script="#!/bin/sh\n" + hostile)
@@ -216,7 +223,9 @@ def test_complaints_name_their_line_and_the_text_stays(desk: Any) -> None:
     assert "#fabrique walltime: soon" in page and 'value="&lt;4&gt;"' in page
 
 
-@pytest.mark.parametrize("script", [b"", b"\xff\xfe\0", b"#!/bin/sh\n\0", b"#" * 1_100_000, b"#!/bin/sh\r\n#fabrique x\r\n"])
+@pytest.mark.parametrize(
+    "script", [b"", b"\xff\xfe\0", b"#!/bin/sh\n\0", b"#" * 1_100_000, b"#!/bin/sh\r\n#fabrique x\r\n"]
+)
 def test_hostile_scripts_are_complaints(desk: Any, script: bytes) -> None:
     from django.core.files.uploadedfile import SimpleUploadedFile
 
@@ -325,7 +334,9 @@ def test_writes_need_their_token(desk: Any) -> None:
         assert client.post(address, {"action": "save"}).status_code == 403, address
 
 
-@pytest.mark.parametrize("address", ["/apply/%00", "/projects/%00", "/jobs/%E2%92%8E", "/applications/x", "/statements/..%2f.json"])
+@pytest.mark.parametrize(
+    "address", ["/apply/%00", "/projects/%00", "/jobs/%E2%92%8E", "/applications/x", "/statements/..%2f.json"]
+)
 def test_hostile_addresses_are_no_fault_of_ours(desk: Any, address: str) -> None:
     assert desk.client("operator", raise_request_exception=False).get(address).status_code == 404
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.http import HttpRequest
 from ninja import Path, Router
+from ninja.responses import Status
 
 from fabrique.apps.access import forms, queries, services
 from fabrique.apps.access.models import Allocation, Application, Project
@@ -64,10 +65,10 @@ def applications(request: HttpRequest, waiting: bool = False) -> list[dict[str, 
 
 
 @router.post("/applications", response={201: shapes.ApplicationOut}, summary="Keep a draft")
-def draft(request: HttpRequest, sent: shapes.FormIn) -> tuple[int, dict[str, Any]]:
+def draft(request: HttpRequest, sent: shapes.FormIn) -> Status[dict[str, Any]]:
     now = now_ms()
     person = person_for(request, "application.create", now=now)
-    return 201, _application(services.save_draft(person, sent.mode, sent.form, now=now))
+    return Status(201, _application(services.save_draft(person, sent.mode, sent.form, now=now)))
 
 
 @router.get("/applications/{key}", response=shapes.ApplicationOut, summary="One application and its decision")
@@ -172,11 +173,11 @@ def project(request: HttpRequest, code: Path[Code]) -> dict[str, Any]:
 
 
 @router.post("/projects/{code}/members", response={201: shapes.MemberOut}, summary="Add a member")
-def add_member(request: HttpRequest, code: Path[Code], sent: shapes.MemberIn) -> tuple[int, dict[str, Any]]:
+def add_member(request: HttpRequest, code: Path[Code], sent: shapes.MemberIn) -> Status[dict[str, Any]]:
     now, found = now_ms(), find_project(code)
     person = person_for(request, "project.manage", now=now, project=found)
     member = services.add_member(found, sent.email, person, now=now)
-    return 201, {"name": member.person.name, "role": member.role, "since_ms": member.since_ms}
+    return Status(201, {"name": member.person.name, "role": member.role, "since_ms": member.since_ms})
 
 
 @router.get("/allocations/{key}", response=shapes.AllocationOut, summary="One allocation, unit by unit")

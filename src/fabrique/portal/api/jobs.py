@@ -6,6 +6,7 @@ from typing import Any
 
 from django.http import HttpRequest
 from ninja import Path, Router
+from ninja.responses import Status
 
 from fabrique.apps.asking import asker, may, person_for, require
 from fabrique.apps.jobs import queries, services
@@ -35,12 +36,12 @@ def jobs(request: HttpRequest, project: Code | None = None) -> list[dict[str, An
 
 
 @router.post("/jobs", response={201: shapes.JobOut}, summary="Submit a script")
-def submit(request: HttpRequest, sent: shapes.JobIn) -> tuple[int, dict[str, Any]]:
+def submit(request: HttpRequest, sent: shapes.JobIn) -> Status[dict[str, Any]]:
     """`script.broken` with every complaint at its line, `job.refused` with its reason; nothing is kept then."""
     now = now_ms()
     person = person_for(request, "application.create", now=now)
     job = services.submit(person, sent.project, sent.script.encode(), sent.flags, now=now)
-    return 201, _job(job, now)
+    return Status(201, _job(job, now))
 
 
 @router.get("/jobs/{number}", response=shapes.JobOut, summary="One job: where it stands, why, until when, what it cost")

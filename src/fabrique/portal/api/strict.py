@@ -36,7 +36,10 @@ class Bounded(Parser):
 
     def parse_querydict(self, data: Any, list_fields: list[str], request: HttpRequest) -> Any:
         found = super().parse_querydict(data, list_fields, request)
-        _check(found, 0)
+        try:
+            _check(found, 0)
+        except ValueError as error:
+            raise HttpError(400, str(error)) from None
         return found
 
 
