@@ -244,6 +244,14 @@ def test_a_reader_that_goes_away_is_no_traceback(english: Home) -> None:
     assert done.stderr == "" and done.stdout.count("\n") == 1
 
 
+def test_the_next_command_names_the_home_where_it_must(english: Home, tmp_path: Path) -> None:
+    environment = {k: v for k, v in english.environment.items() if k != "FABRIQUE_HOME"}
+    command = [str(Path(sys.executable).parent / "fabrique"), "--home", str(english.path), "jobs"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert f"--home {english.path} submit" in done.stdout
+    assert "--home" not in english.run("jobs").stdout
+
+
 def test_a_new_link_signs_in_once(english: Home) -> None:
     link = answer(english, "sign-in")["link"]
     assert link.startswith("http://127.0.0.1:8000/sign-in/") and link != answer(english, "sign-in")["link"]

@@ -160,6 +160,16 @@ def test_integers_that_a_reader_might_round_are_texts(capsys: pytest.CaptureFixt
     }
 
 
+def test_no_line_is_broken_at_a_no_break_space(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output, "PIPE_WIDTH", 17)
+    output._console.cache_clear()
+    output.table(["a"], [["reste 12\u00a0345\u202f678\u00a0W"]])
+    output._console.cache_clear()
+    assert capsys.readouterr().out == "a\nreste\n12\u00a0345\u202f678\u00a0W\n"
+
+
 def test_tables_hold_no_control_characters_and_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     output.table(["a"], [["\x1b[2J[bold]x[/bold]\x07\u202e"]])
     shown = capsys.readouterr().out

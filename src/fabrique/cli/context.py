@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 HOMES: Final = Path(".fabrique")
 DEFAULT_HUB: Final = "ca-lasalle-hub"
 SETTINGS: Final = "fabrique.portal.settings"
+_replaced: Final[dict[str, str | None]] = {}  # a home we put into FABRIQUE_HOME -> what stood there
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def speaker(call: Call, here: ThisHub | None = None) -> Speaker:
 
 def home_of(call: Call, hub: str | None = None) -> Path:
     """The home that is meant, there or not: `--home`, FABRIQUE_HOME, that of `hub` or of HUB, or the only one."""
-    named = call.home or os.environ.get("FABRIQUE_HOME")
+    named = call.home or _home_of_environment()
     if named:
         return Path(named).absolute()
     hub = hub or hub_of_environment()
@@ -102,6 +103,12 @@ def home_of(call: Call, hub: str | None = None) -> Path:
     if len(homes) > 1:
         raise FabriqueError("home.several", homes=[path.name for path in homes])
     return (homes[0] if homes else HOMES / DEFAULT_HUB).absolute()
+
+
+def _home_of_environment() -> str | None:
+    """FABRIQUE_HOME as it was given, also after `start_django` has set it."""
+    value = os.environ.get("FABRIQUE_HOME")
+    return _replaced.get(value, value) if value else None
 
 
 def hub_of_environment() -> str | None:
@@ -150,6 +157,8 @@ def is_file(hub: str) -> bool:
 
 def start_django(home: Path) -> None:
     """Settings read the home from the environment, once a process."""
+    if os.environ.get("FABRIQUE_HOME") != str(home):
+        _replaced[str(home)] = os.environ.get("FABRIQUE_HOME")
     os.environ["FABRIQUE_HOME"] = str(home)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", SETTINGS)
     import django

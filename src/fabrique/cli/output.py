@@ -25,6 +25,10 @@ PIPE_WIDTH: Final = 160  # columns of a table that goes to a file or another pro
 # Control characters but the line feed, and what changes the direction of writing
 _UNSAFE: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
+# Rich breaks lines at no-break spaces too: they travel through it as characters that nobody else uses
+_KEPT: Final = {0xA0: 0xE000, 0x202F: 0xE001}
+_BACK: Final = {there: here for here, there in _KEPT.items()}
+
 
 def document(data: Mapping[str, object]) -> None:
     """`data` as JSON on standard output; integers that a reader might round are strings."""
@@ -81,8 +85,8 @@ def line(text: str = "", style: str = "") -> None:
 
 
 def hint(text: str, command: str) -> None:
-    """The next useful command."""
-    line(f"{text} {command}", "dim")
+    """The next useful command, unbroken, so that it can be copied."""
+    _console(sys.stdout.isatty()).print(_text(f"{text} {command}", "dim"), soft_wrap=True)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers: Collection[int] = ()) -> None:
@@ -130,17 +134,20 @@ def _print(shown: object) -> None:
         return console.print(shown)
     with console.capture() as captured:
         console.print(shown)
-    return raw("".join(f"{text.rstrip(' ')}\n" for text in captured.get().splitlines()))
+    return raw("".join(f"{text.rstrip(' ')}\n" for text in captured.get().translate(_BACK).splitlines()))
 
 
 def _text(text: object, style: str = "") -> Any:
     from rich.text import Text
 
-    return Text(safe(text), style=style)
+    return Text(safe(text).translate(_KEPT), style=style)
 
 
 class _Now:
     """The standard output of this moment: a test or a shell may change it under a console."""
+
+    def write(self, text: str) -> int:
+        return sys.stdout.write(text.translate(_BACK))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(sys.stdout, name)
