@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from threading import Thread
 
 from django.contrib import messages
-from django.db import Error, close_old_connections, transaction
+from django.db import Error, close_old_connections
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -30,7 +30,11 @@ from fabrique.core.job import JobState
 from fabrique.meters.detect import discover
 from fabrique.meters.modelled import CoreModel
 from fabrique.meters.protocol import Meter
+from fabrique.operate.engines import reader
 from fabrique.operate.loop import LEASE_MS
+from fabrique.operate.resume import forgotten
+from fabrique.operate.resume import resume as let_act
+from fabrique.portal.speaker import current
 
 log = logging.getLogger("fabrique.portal")
 
@@ -85,12 +89,13 @@ def machine_room(request: HttpRequest) -> HttpResponse:
     person, now = asker(request), now_ms()
     require(person, "operate.view", now=now)
     here = this_hub()
-    waiting = access.waiting_applications()
+    waiting, loop = access.waiting_applications(), loop_state(now)
     context = {
         "waiting": waiting[:SHOWN],
         "waiting_count": waiting.count(),
         "late_count": waiting.filter(due_ms__lt=now).count(),
-        "loop": loop_state(now),
+        "loop": loop,
+        "forgotten": list(forgotten(reader(here))) if loop.state.observe_only else [],
         "here": here,
         "engines": here.deployment.engines,
         "meters": [(m, m.available()) for m in meters(here)],
@@ -151,13 +156,15 @@ def resume(request: HttpRequest) -> HttpResponse:
     if request.POST.get("confirm", "").strip() != this_hub().hub.id:
         messages.error(request, _("Nothing was changed: type the hub's name to confirm."))
         return redirect("operate")
-    with transaction.atomic():
-        changed = HubState.objects.filter(pk=1, observe_only=True).update(
-            observe_only=False, observe_only_since_ms=None, gap_from_ms=None
-        )
-        if changed:
-            audit.record(str(person.id), "operate.resume", "hub", now=now)
+    here = this_hub()
+    done = let_act(here, reader(here), person, now=now)
     messages.success(request, _("The hub acts again from its next cycle."))
+    if done.adopted:
+        jobs = current().listed([str(n) for n in done.adopted])
+        messages.success(request, _("Runs taken up again, for jobs: %(jobs)s.") % {"jobs": jobs})
+    for intent in done.unknown:
+        said = _("The engine holds %(intent)s, of which no job is known; it is left to end by itself.")
+        messages.warning(request, said % {"intent": intent})
     return redirect("operate")
 
 
