@@ -218,6 +218,8 @@ def metrics_declared() -> dict[str, tuple[str, str]]:
 
 def metrics() -> str:
     rows = [(f"`{name}`", *described_) for name, described_ in sorted(metrics_declared().items())]
+    if not rows:
+        return page("Metrics", "The hub publishes no metric for collectors yet.", "")
     introduction = "What `/metrics` gives to a collector, in Prometheus's text format."
     return page("Metrics", introduction, table(("name", "kind", "meaning"), rows))
 
