@@ -184,7 +184,7 @@ def load_hub(hub_id: str, path: str | None) -> Hub:
     if path is None:
         known = hubs.builtin()
         if hub_id not in known:
-            raise FabriqueError("definition.missing", hub=hub_id, known=sorted(known))
+            raise FabriqueError("definition.missing", id=hub_id[:80], known=sorted(known))
         return hubs.load_builtin(hub_id)
     hub, complaints = hubs.load(path)
     if hub is None:

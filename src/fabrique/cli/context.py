@@ -87,8 +87,10 @@ def speaker(call: Call, here: ThisHub | None = None) -> Speaker:
     language = call.language or next((v for v in variables if v), "en")
     if here is None:
         return Speaker(language.partition(".")[0])
-    kinds = {kind: known.name for kind, known in here.kinds.items()}
-    return Speaker(language.partition(".")[0], here.timezone, kinds)
+    from fabrique.language.catalogue import language_code
+    from fabrique.portal.speaker import speaker_of  # the names of devices, as the pages say them
+
+    return speaker_of(language_code(language.partition(".")[0]), here.timezone)
 
 
 def home_of(call: Call, hub: str | None = None) -> Path:

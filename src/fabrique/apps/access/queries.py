@@ -13,7 +13,7 @@ from fabrique.apps.ledger import services as ledger
 from fabrique.apps.people.models import Person
 from fabrique.apps.this_hub import this_hub
 from fabrique.core.access import Mode, Text
-from fabrique.core.booking import BUCKETS, account, room
+from fabrique.core.booking import BUCKETS, Policy, account, room
 from fabrique.core.units import Unit, is_time, kind_of
 
 
@@ -109,11 +109,16 @@ def budget_lines(allocation: Allocation, *, now: int) -> tuple[BudgetLine, ...]:
                 transferred=of["transferred"],
                 available=left,
                 limited=limited,
-                bookable=max(room(name, u, policies[u], ledger.balance) or 0, 0) if limited else None,
+                bookable=_bookable(name, u, policies[u]) if limited else None,
                 pace_per_day=int(left / days) if limited and days > 0 and left > 0 else None,
             )
         )
     return tuple(lines)
+
+
+def _bookable(allocation: str, unit: Unit, policy: Policy) -> int | None:
+    left = room(allocation, unit, policy, ledger.balance)
+    return None if left is None else max(left, 0)
 
 
 def projects_of(person: Person, *, now: int) -> QuerySet[Project]:
