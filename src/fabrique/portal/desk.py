@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from babel.dates import format_skeleton
 from django.contrib import messages
@@ -16,6 +16,7 @@ from fabrique.apps.access import queries
 from fabrique.apps.access import services as access
 from fabrique.apps.access.models import Project
 from fabrique.apps.access.queries import AllocationSummary, BudgetLine
+from fabrique.apps.access.shown import rounded_down
 from fabrique.apps.asking import asker, may, person_for, require, said
 from fabrique.apps.catalogue.models import Dataset
 from fabrique.apps.jobs import services as jobs
@@ -121,21 +122,13 @@ def _budgets(found: Project, now: int) -> list[Budget]:
 
 
 def _budget(summary: AllocationSummary, now: int) -> Budget:
-    lines = tuple(_shown(x) for x in summary.lines)
+    lines = tuple(rounded_down(x) for x in summary.lines)
     time = next((x for x in lines if is_time(x.unit)), None)
     left = max(summary.allocation.ends_ms - now, 0)
     chart = burn(summary, time, current(), now) if time and time.granted > 0 else None
     return Budget(
         summary, said(summary.mode.name), lines, time, -(-left // DAY_MS), chart, said(summary.acknowledgement)
     )
-
-
-def _shown(line: BudgetLine) -> BudgetLine:
-    """What is still bookable, rounded down to what is shown: 9.9967 hours are not 10."""
-    hundredth = scale(line.unit) // 100
-    if line.bookable is None or line.bookable < 100 * hundredth:
-        return line
-    return replace(line, bookable=line.bookable - line.bookable % hundredth)
 
 
 def burn(summary: AllocationSummary, line: BudgetLine, speaker: Speaker, now: int) -> Chart:

@@ -13,6 +13,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from fabrique.apps.access import queries as access
+from fabrique.apps.access.models import Project
+from fabrique.apps.access.queries import BudgetLine
+from fabrique.apps.access.shown import rounded_down
 from fabrique.apps.asking import asker, may, person_for, require
 from fabrique.apps.jobs import forms, queries, services
 from fabrique.apps.jobs.models import FINAL, Job
@@ -89,7 +92,7 @@ def submit(request: HttpRequest, code: str) -> HttpResponse:
         "header": forms.HEADER,
         "flags": [(key, *forms.HEADER[key], "") for key in forms.FLAGS],
         "kinds": sorted(this_hub().units),
-        "summary": access.project_summary(project, now=now),
+        "left": _left(project, now),
     }
     if request.method == "GET":
         return render(request, "jobs/submit.html", context)
@@ -106,6 +109,12 @@ def submit(request: HttpRequest, code: str) -> HttpResponse:
         context["refusal"] = error.params.get("reason")
         return render(request, "jobs/submit.html", context, status=409 if error.code == "job.refused" else 400)
     return redirect("job", job.number)
+
+
+def _left(project: Project, now: int) -> list[tuple[BudgetLine, int]]:
+    """What open allocations limit, each with its end."""
+    found = access.project_summary(project, now=now).allocations
+    return [(rounded_down(x), a.allocation.ends_ms) for a in found if a.open for x in a.lines if x.limited]
 
 
 def _example(code: str) -> str:

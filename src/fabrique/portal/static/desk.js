@@ -92,7 +92,7 @@
   }
   // a job that was waiting when the page was opened has its log from the moment it starts
   const state = document.getElementById("state");
-  if (state && !document.querySelector("pre[data-log]")) {
+  if (state && document.getElementById("h-log") && !document.querySelector("pre[data-log]")) {
     new MutationObserver(() => {
       if (state.querySelector(".figures") && !document.hidden) location.reload();
     }).observe(state, { childList: true });
