@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -376,10 +377,11 @@ def test_the_shim_imports_little(yard: Yard) -> None:
 
 
 def test_a_shim_is_there_at_once(yard: Yard) -> None:
-    """The best of ten is what the code costs: 60 ms at most on an idle machine; here is room for a slow one."""
+    """60 ms at most on an idle machine; processor time, since others may hold the cores, with room for a slow one."""
     times = []
     for _ in range(10):
-        begin = time.monotonic()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(launch.python("shim", "pass"), check=True)
-        times.append(time.monotonic() - begin)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(times) < 0.15, times

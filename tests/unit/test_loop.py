@@ -20,7 +20,7 @@ from fabrique.apps.this_hub import YEAR_MS
 from fabrique.core.errors import FabriqueError
 from fabrique.core.units import MJ
 from fabrique.engines.protocol import PartitionCapacity, RunSpec
-from fabrique.operate import duties
+from fabrique.operate import duties, settle
 from fabrique.operate import loop as loops
 
 
@@ -89,7 +89,7 @@ def test_an_act_that_was_lost_is_repeated_after_two_listings_under_the_same_name
     job = bench.submit()
     bench.turn()
     assert len(bench.engine.submitted) == 1
-    bench.turn(loops.INTENT_TIMEOUT_MS - 200)
+    bench.turn(settle.INTENT_TIMEOUT_MS - 200)
     assert len(bench.engine.submitted) == 1  # before the timeout nothing is concluded
     bench.turn(1_000)
     assert len(bench.engine.submitted) == 1  # one listing is not enough

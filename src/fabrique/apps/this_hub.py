@@ -78,6 +78,7 @@ class ThisHub:
                     memory_mb=self.local.memory_mb,
                     device_w=0 if device == "core" else (known.board_w if known and known.board_w else 0),
                     core_w=self.core_max_w - self.core_idle_w,
+                    core_idle_w=self.core_idle_w,
                 )
             )
         return tuple(found)

@@ -283,17 +283,21 @@ def rebate(
     ]
 
 
-def expire(allocation: str, pool: str, available: Iterable[Amount], ref: str) -> list[Line]:
-    """The end of an allocation: what is left expires and returns to the pool. An overdraft is left as it is."""
+def expire(allocation: str, pool: str, available: Iterable[Amount], ref: str, *, past: bool = False) -> list[Line]:
+    """The end of an allocation: what is left expires and returns to the pool. An overdraft is left as it is.
+
+    `past` time, of a year that is over, can be awarded to nobody any more.
+    """
     lines = []
     for a in available:
         if a.value <= 0:
             continue
+        target = "hub:capacity-past" if past and is_time(a.unit) else _source(pool, a.unit)
         lines += [
             Line(account(allocation, "available"), a.unit, -a.value, "expire", ref),
             Line(account(allocation, "expired"), a.unit, a.value, "expire", ref),
             Line(pool_account(pool, "awarded"), a.unit, -a.value, "expire", ref),
-            Line(_source(pool, a.unit), a.unit, a.value, "expire", ref),
+            Line(target, a.unit, a.value, "expire", ref),
         ]
     return lines
 

@@ -8,6 +8,7 @@ from typing import Any
 from fabrique.apps.jobs import specs
 from fabrique.apps.jobs.models import Intent, Run
 from fabrique.apps.this_hub import ThisHub
+from fabrique.core.job import JobSpec
 from fabrique.engines.protocol import DeviceSlot, Engine, JobUser, RunSpec
 from fabrique.operate.observe import intent_of
 
@@ -15,15 +16,24 @@ GRACE_MS = 5_000
 FIRST_UID = 200_000  # one numeric user a project, where the hub runs as root
 
 
-def bind(capacity_cores: Sequence[int], slots: Sequence[DeviceSlot], runs: Sequence[Run], spec: Any) -> dict[str, Any]:
-    """The cores and devices that are free for a job, lowest first; a fraction goes to the fullest that has room."""
+def bind(
+    cores: Sequence[int], slots: Sequence[DeviceSlot], runs: Sequence[Run], spec: JobSpec
+) -> dict[str, Any] | None:
+    """The cores and devices that are free for a job, lowest first; a fraction goes to the fullest that has room.
+
+    `slots` are those of the kind it was given. None when there are too few: fractions that are free on two devices
+    do not make one.
+    """
     taken = {c for r in runs for c in r.bound.get("cores", [])}
-    free = [c for c in capacity_cores if c not in taken]
+    free = [c for c in cores if c not in taken]
     used: dict[str, int] = {}
     for run in runs:
         for d in run.bound.get("devices", []):
             used[d["uuid"]] = used.get(d["uuid"], 0) + d["milli"]
-    return {"cores": free[: spec.cores], "devices": _devices(slots, used, spec.milli_devices)}
+    devices = _devices(slots, used, spec.milli_devices)
+    if len(free) < spec.cores or sum(d["milli"] for d in devices) < spec.milli_devices:
+        return None
+    return {"cores": free[: spec.cores], "devices": devices}
 
 
 def _devices(slots: Sequence[DeviceSlot], used: Mapping[str, int], milli: int) -> list[dict[str, Any]]:

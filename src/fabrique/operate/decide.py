@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fabrique.apps.access.models import AllocationState
 from fabrique.apps.jobs import specs
@@ -17,10 +17,12 @@ from fabrique.core.admission import state as rows
 from fabrique.core.admission.decide import step
 from fabrique.core.admission.plan import Plan
 from fabrique.core.admission.rules import Rules
-from fabrique.core.booking import Frozen, Policy
+from fabrique.core.booking import Exhaustion, Frozen, Policy
 from fabrique.core.job import JobSpec
 from fabrique.core.reasons import Reason, reason
 from fabrique.core.units import Unit
+
+LOW = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,8 @@ def holds(
     return dict(fits.bounds(ask.spec, offer, limits, frozen, here.pue_permille))
 
 
-def place(here: ThisHub, ask: Asked, partition: str, bound: dict[str, object], *, now: int) -> Placement:
-    """A start in `partition`, with the devices and cores of `bound`."""
-    offer = next(o for o in ask.offers if o.partition == partition)
+def place(here: ThisHub, ask: Asked, offer: fits.Offer, bound: dict[str, object], *, now: int) -> Placement:
+    """A start on what `offer` hands out, with the devices and cores of `bound`."""
     limits = ledger.policies(str(ask.job.allocation_id))
     watts = fits.power_bound(ask.spec, offer, here.pue_permille)
     full = {**bound, "power_w": watts, "memory_mb": ask.spec.memory_mb, "site": offer.site}
@@ -91,22 +92,28 @@ def place(here: ThisHub, ask: Asked, partition: str, bound: dict[str, object], *
 
 
 def _partitions(here: ThisHub) -> list[rows.PartitionRow]:
+    """One row a partition; devices of several kinds count together here, and `act.bind` tells them apart."""
     found: dict[str, rows.PartitionRow] = {}
-    for o in sorted(here.offers, key=lambda o: o.device == "core"):
-        if o.partition not in found:
-            found[o.partition] = rows.PartitionRow(
-                id=o.partition,
-                kind=o.kind,
-                site=o.site,
-                milli_devices=0 if o.device == "core" else o.milli_devices,
-                milli_cores=o.cores * 1000,
-                memory_mb=o.memory_mb,
-            )
+    for o in here.offers:
+        devices = 0 if o.device == "core" else o.milli_devices
+        if o.partition in found:
+            row = found[o.partition]
+            found[o.partition] = replace(row, milli_devices=row.milli_devices + devices)
+            continue
+        found[o.partition] = rows.PartitionRow(
+            id=o.partition,
+            kind=o.kind,
+            site=o.site,
+            milli_devices=devices,
+            milli_cores=o.cores * 1000,
+            memory_mb=o.memory_mb,
+        )
     return list(found.values())
 
 
 def _job(here: ThisHub, ask: Asked, limits: Mapping[Unit, Policy], frozen: Frozen) -> rows.JobRow:
     job, spec, offer = ask.job, ask.spec, ask.offers[0]
+    asks = holds(here, ask, offer, limits, frozen)
     return rows.JobRow(
         id=str(job.number),
         pool=job.allocation.pool,
@@ -117,11 +124,18 @@ def _job(here: ThisHub, ask: Asked, limits: Mapping[Unit, Policy], frozen: Froze
         memory_mb=spec.memory_mb or 0,
         power_w=max(fits.power_bound(spec, o, here.pue_permille) for o in ask.offers),
         walltime_ms=spec.walltime_ms,
-        priority=0,
+        priority=_priority(str(job.allocation_id), asks, limits),
         submitted_ms=job.submitted_ms,
         not_before_ms=max(spec.not_before_ms or 0, job.allocation.starts_ms),
-        asks=tuple(sorted(holds(here, ask, offer, limits, frozen).items())),
+        asks=tuple(sorted(asks.items())),
     )
+
+
+def _priority(allocation: str, asks: Mapping[Unit, int], limits: Mapping[Unit, Policy]) -> int:
+    """0; below it for a job that would draw on the margin of an allocation whose policy is to degrade."""
+    margins = [u for u, p in limits.items() if p.exhaustion is Exhaustion.DEGRADE]
+    beyond = (asks.get(u, 0) > ledger.balance(booking.account(allocation, "available"), u) for u in margins)
+    return LOW if any(beyond) else 0
 
 
 def _run(run: Run) -> rows.RunRow:

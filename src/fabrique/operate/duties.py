@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from fabrique.apps.access import services as access
 from fabrique.apps.ledger import services as ledger
-from fabrique.apps.ledger.models import Entry
 from fabrique.apps.this_hub import YEAR_MS, ThisHub
 from fabrique.core import booking
 from fabrique.core.units import Amount
 from fabrique.operate.founding import yearly
-
-CAPACITY = ("genesis", "capacity")
 
 
 def perform(here: ThisHub, *, now: int) -> None:
@@ -22,10 +19,12 @@ def perform(here: ThisHub, *, now: int) -> None:
 
 def renew_capacity(here: ThisHub, *, now: int) -> bool:
     """The next year's hours, a year after the last ones; what was not awarded of those is past."""
-    last = Entry.objects.filter(kind__in=CAPACITY).order_by("-seq").first()
+    last = ledger.last_capacity()
     if last is None or now < last.at_ms + YEAR_MS:
         return False
     with ledger.batch("capacity", {"hub": here.hub.id, "after": str(last.seq)}, now=now) as acts:
+        if ledger.last_capacity() != last:  # another loop was first
+            return False
         accounts = {booking.pool_account(pool, "unallocated"): pool for pool in here.shares}
         left = [
             (accounts[account], Amount(unit, value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from fabrique.apps.now import now_ms
@@ -30,6 +31,12 @@ def exposed() -> list[Path]:
 
 def local_engine(here: ThisHub, isolation: Isolation) -> LocalEngine:
     return LocalEngine(here.home / RUNS, isolation, now_ms, slots(here), path=here.local.job_path)
+
+
+def slots_of(here: ThisHub, kind: str, slots: Sequence[DeviceSlot]) -> list[DeviceSlot]:
+    """Those of an engine's slots that are devices of `kind`."""
+    uuids = {g.uuid for g in here.local.gpus if g.kind == kind}
+    return [s for s in slots if s.uuid in uuids]
 
 
 def slots(here: ThisHub) -> list[DeviceSlot]:

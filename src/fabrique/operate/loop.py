@@ -16,14 +16,14 @@ from django.db import OperationalError, close_old_connections
 from fabrique.apps.catalogue import services as catalogue
 from fabrique.apps.jobs import cycle
 from fabrique.apps.jobs.models import HubState, Intent, Job, Run
-from fabrique.apps.ledger import services as ledger
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core.admission.rules import Rules
 from fabrique.core.eligibility import Verdict
 from fabrique.core.errors import FabriqueError
 from fabrique.core.reasons import Reason, reason
 from fabrique.engines.protocol import Engine
-from fabrique.operate import act, decide, duties
+from fabrique.operate import act, decide, duties, settle
+from fabrique.operate.engines import slots_of
 from fabrique.operate.metering import Metering
 from fabrique.operate.observe import Sight, intent_of, look
 
@@ -31,9 +31,8 @@ log = logging.getLogger("fabrique.loop")
 
 LEASE_MS = 10_000
 WINDOW_MS = 60_000  # a metering window closes at the latest then, and whenever a run ends
-INTENT_TIMEOUT_MS = 2_000
-ABSENCES = 2  # complete listings without it, after the timeout, before an intent is retried
 DUTY_MS = 60_000
+_FOR_EVER = ("engine.refused", "job.field")  # asking again would change nothing
 
 
 @dataclass(slots=True)
@@ -77,9 +76,9 @@ class Loop:
         turn = Turn(silent=sight.silent)
         # 2. settle
         turn.ended = self._settle(state, runs, sight, epoch)
-        self._duties(now)
         # 3. decide, 4. act
         if not state.observe_only:
+            self._duties(now)
             self._resolve(cycle.live_runs(), sight, epoch)
         self._decide_and_act(state, sight, epoch, turn)
         HubState.objects.filter(pk=1).update(last_cycle_ms=now, cycles=state.cycles + 1)
@@ -89,21 +88,14 @@ class Loop:
 
     def _settle(self, state: HubState, runs: Sequence[Run], sight: Sight, epoch: int) -> int:
         now = self.clock()
-        for run in runs:
-            if (seen := sight.runs.get(str(run.id))) is not None:
-                cycle.observe(run, seen, now=now)
-        over = [r for r in runs if (s := sight.runs.get(str(r.id))) and s.state in ("ended", "lost")]
+        over = settle.write_down(runs, sight, now=now)
+        if self._window_from is not None and now < self._window_from:
+            self._window_from = None  # the clock was set back
         due = self._window_from is None or now - self._window_from >= WINDOW_MS
         if not over and not due:
             return 0
-        factor = self.here.factor(now)
-        with ledger.batch("cycle", {"epoch": epoch}, now=now) as acts:
-            cycle.check_lease(epoch)
-            self.metering.close(acts, state, [r for r in runs if str(r.id) in sight.runs], sight.runs)
-            for run in over:
-                cycle.settle(acts, run, sight.runs[str(run.id)], factor.mg_per_kwh, now=now)
         self._window_from = now
-        return len(over)
+        return settle.book(self.here, self.metering, state, runs, over, sight, epoch, now=now)
 
     # --- act on what was intended before -----------------------------------------------------------------
 
@@ -133,10 +125,10 @@ class Loop:
             or (seen is not None and seen.state not in ("unknown", "starting"))
         ):
             return
-        if now - (intent.acted_ms or intent.created_ms) < INTENT_TIMEOUT_MS:
+        if now - (intent.acted_ms or intent.created_ms) < settle.INTENT_TIMEOUT_MS:
             return
         intent.absences += 1
-        if intent.absences < ABSENCES:
+        if intent.absences < settle.ABSENCES:
             intent.save(update_fields=["absences"])
             return
         intent.absences = 0
@@ -148,6 +140,8 @@ class Loop:
             act.tell(self.engines[run.engine], self.here, intent)
         except FabriqueError as error:
             log.warning("engine %s: %s on %s", run.engine, error.code, intent.id)
+            if error.code in _FOR_EVER and intent.act == "submit":
+                settle.refused(run, str(error), epoch, now=self.clock())
             return
         cycle.acted(intent, epoch, now=self.clock())
 
@@ -155,7 +149,9 @@ class Loop:
 
     def _decide_and_act(self, state: HubState, sight: Sight, epoch: int, turn: Turn) -> None:
         now = self.clock()
-        jobs = self._still_possible(cycle.pending_jobs(), now)
+        jobs = cycle.pending_jobs()
+        if not state.observe_only:  # a restored hub does not know yet what became of them
+            jobs = self._still_possible(jobs, now)
         turn.waiting = len(jobs)
         if not jobs:
             return
@@ -190,17 +186,26 @@ class Loop:
 
     def _start(self, ask: decide.Asked, partition: str, why: Reason, sight: Sight, epoch: int) -> bool:
         now = self.clock()
-        offer = next(o for o in ask.offers if o.partition == partition)
-        engine = self.engines[offer.engine]
-        if offer.engine in sight.silent:
-            cycle.wait(ask.job, reason("wait.engine", engine=offer.engine), None, now=now)
+        offers = [o for o in ask.offers if o.partition == partition]
+        engine_name = offers[0].engine
+        if engine_name in sight.silent:
+            cycle.wait(ask.job, reason("wait.engine", engine=engine_name), None, now=now)
             return False
         if not self._lawful(ask, now):
             return False
-        capacity = engine.capacity()
-        bound = act.bind(capacity.cores, capacity.devices, cycle.live_runs(), ask.spec)
-        placement = decide.place(self.here, ask, partition, bound, now=now)
-        intent = cycle.admit(ask.job, placement, why, epoch, now=now)
+        capacity = self.engines[engine_name].capacity()
+        runs = cycle.live_runs()
+        for offer in offers:
+            bound = act.bind(capacity.cores, slots_of(self.here, offer.kind, capacity.devices), runs, ask.spec)
+            if bound is not None:
+                return self._admit(ask, decide.place(self.here, ask, offer, bound, now=now), why, epoch)
+        # enough in all, but not in one piece
+        lack = reason("wait.accelerators", partition=partition, asked=ask.spec.milli_devices, free=0)
+        cycle.wait(ask.job, lack, None, now=now)
+        return False
+
+    def _admit(self, ask: decide.Asked, placement: cycle.Placement, why: Reason, epoch: int) -> bool:
+        intent = cycle.admit(ask.job, placement, why, epoch, now=self.clock())
         if intent is None:
             return False
         self._tell(intent, Run.objects.select_related("job__project", "job__allocation").get(pk=intent.run_id), epoch)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fabrique.apps.jobs.cycle import Seen
-from fabrique.apps.jobs.models import Run
+from fabrique.apps.jobs.models import Run, RunState
 from fabrique.core.errors import FabriqueError
 from fabrique.engines.protocol import Engine, Observation
 
@@ -40,6 +40,8 @@ def look(engines: Mapping[str, Engine], runs: Iterable[Run], with_listings: bool
             # the listing first: a run that starts in between is then seen, never missed
             listing = engine.list() if mine and with_listings else None
             observations = engine.observe([intent_of(r) for r in mine])
+            if listing is None and _some_vanished(mine, observations):
+                listing = engine.list()
         except FabriqueError as error:
             sight.silent[name] = error.code
             continue
@@ -48,6 +50,12 @@ def look(engines: Mapping[str, Engine], runs: Iterable[Run], with_listings: bool
         for run, observation in zip(mine, observations, strict=True):
             sight.runs[str(run.id)] = seen(observation)
     return sight
+
+
+def _some_vanished(runs: Iterable[Run], observations: Iterable[Observation]) -> bool:
+    return any(
+        run.state == RunState.RUNNING and o.state == "unknown" for run, o in zip(runs, observations, strict=True)
+    )
 
 
 def seen(o: Observation) -> Seen:

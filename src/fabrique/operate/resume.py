@@ -84,6 +84,7 @@ def resume(here: ThisHub, engine: LocalEngine, person: Person, *, now: int) -> R
     A hub that acts already is left as it is.
     """
     rights.require(person, "operate.resume", now=now)
+    ledger.lock()
     state = HubState.objects.select_for_update().get(pk=1)
     if not state.observe_only:
         return Resumed(None, now, (), ())
@@ -114,7 +115,7 @@ def _adopt(here: ThisHub, job: Job, run: Forgotten, *, now: int) -> bool:
         return False
     offer = ask.offers[0]
     bound: dict[str, object] = {"cores": list(run.cores), "devices": _devices(here, run, ask.spec.milli_devices)}
-    placement = decide.place(here, ask, offer.partition, bound, now=now)
+    placement = decide.place(here, ask, offer, bound, now=now)
     hold = uuid.uuid4()
     try:
         with ledger.batch("hold", {"run": str(run.run_id), "adopted": "after a restore"}, now=now) as acts:

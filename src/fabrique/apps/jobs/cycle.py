@@ -91,8 +91,9 @@ def drop_lease(holder: str) -> None:
 def admit(job: Job, placement: Placement, why: Reason, epoch: int, *, now: int) -> Intent | None:
     """Hold, run and intent in one transaction. None when the job is no longer pending or its budget went.
 
-    Raises `lease.lost`.
+    Raises `lease.lost`. The ledger is locked first: everywhere the same order, so that no two wait for each other.
     """
+    ledger.lock()
     check_lease(epoch)
     job = Job.objects.select_for_update().get(pk=job.pk)
     if job.status != JobState.PENDING.value or job.cancel_ms is not None:

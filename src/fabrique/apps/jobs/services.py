@@ -34,16 +34,22 @@ class Choice:
     allocation: Allocation
 
 
-@transaction.atomic
 def submit(person: Person, project_code: str | None, script: bytes, overrides: Mapping[str, str], *, now: int) -> Job:
-    """A pending job. Raises `script.broken` with every complaint, `job.refused` with its reason; keeps nothing then."""
+    """A pending job. Raises `script.broken` with every complaint, `job.refused` with its reason.
+
+    A refusal keeps nothing but the record of the law's answers, which are therefore asked first.
+    """
     spec = read_script(script, overrides)
     project = find_project(project_code or spec.project)
     related = relations(person, project=project, now=now)
     rights.require(person, "job.submit", now=now, relations=related, subject=project.code)
     check_isolation(person, now=now)
-    choice = choose(spec, project, now=now)
     check_data(spec, project, now=now)
+    return _create(spec, project, person, choose(spec, project, now=now), now=now)
+
+
+@transaction.atomic
+def _create(spec: JobSpec, project: Project, person: Person, choice: Choice, *, now: int) -> Job:
     job = Job.objects.create(
         project=project,
         allocation=choice.allocation,

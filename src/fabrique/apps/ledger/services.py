@@ -26,6 +26,7 @@ from fabrique.core.errors import FabriqueError
 from fabrique.core.ledger import Balance, Key, Line
 from fabrique.core.units import Amount, Unit, is_time
 
+CAPACITY = ("genesis", "capacity")  # the kinds of entries that bring a year of hours
 _LOCK = 0x46414252  # names the ledger among PostgreSQL's advisory locks
 _MOST = 2**63 - 1
 
@@ -57,6 +58,17 @@ class Batch:
         self._pending: dict[Key, int] = {}
         self._opened: list[Hold] = []
         self._settled: list[Hold] = []
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """A part of the batch that leaves no trace, in rows or in lines, when it raises."""
+        kept = (list(self._lines), dict(self._pending), list(self._opened), list(self._settled))
+        try:
+            with transaction.atomic():
+                yield
+        except BaseException:
+            self._lines, self._pending, self._opened, self._settled = kept
+            raise
 
     def balance(self, account: str, unit: Unit) -> int:
         return balance(account, unit) + self._pending.get((account, unit), 0)
@@ -264,12 +276,24 @@ def open_allocation(
 
 
 def end_allocation(allocation: str, pool: str, *, now: int) -> Entry | None:
-    """What is left expires and returns to the pool."""
+    """What is left expires. It returns to the pool, unless the year of its grant is over: those hours are past."""
     with batch("end", {"allocation": allocation}, now=now) as acts:
         name = booking.account(allocation, "available")
         left = [Amount(u, v) for (a, u), v in balances(name).items() if a == name]
-        acts.add(booking.expire(allocation, pool, left, allocation))
+        acts.add(booking.expire(allocation, pool, left, allocation, past=_is_past(allocation)))
     return acts.entry
+
+
+def last_capacity() -> Entry | None:
+    """The entry that put the current year's hours at the pools' disposal."""
+    return Entry.objects.filter(kind__in=CAPACITY).order_by("-seq").first()
+
+
+def _is_past(allocation: str) -> bool:
+    account = booking.account(allocation, "granted")
+    granted = Posting.objects.filter(account=account).order_by("entry_id").values_list("entry_id", flat=True).first()
+    last = last_capacity()
+    return last is not None and granted is not None and granted < last.seq
 
 
 # --- checkpoints --------------------------------------------------------------------------------------------------

@@ -30,7 +30,8 @@ class Offer:
     cores: int
     memory_mb: int
     device_w: int
-    core_w: int
+    core_w: int  # above its idle draw, which is drawn anyway
+    core_idle_w: int
 
 
 def candidates(spec: JobSpec, offers: Sequence[Offer]) -> tuple[tuple[Offer, ...], Reason | None]:
@@ -78,7 +79,9 @@ def bounds(
 ) -> Mapping[Unit, int]:
     """What a hold must cover, in each unit its allocation limits; always in the unit of time it is charged in."""
     time = upper_bound(spec, offer.unit)
-    energy_mj = power_bound(spec, offer, pue_permille) * spec.walltime_ms
+    # a run is charged its cores' idle draw too
+    idle_w = ceil_divide(spec.cores * offer.core_idle_w * pue_permille, 1000)
+    energy_mj = (power_bound(spec, offer, pue_permille) + idle_w) * spec.walltime_ms
     held = {time.unit: time.value}
     for unit in limited:
         if unit == MJ:
@@ -86,7 +89,7 @@ def bounds(
         elif unit == MG:
             held[unit] = ceil_divide(energy_mj * frozen.mg_per_kwh, MJ_PER_KWH)
         elif is_money(unit) and unit == frozen.currency:
-            held[unit] = price_of(time.value, frozen.price) + 1  # what rounding may add
+            held[unit] = price_of(time.value, frozen.price)  # rounding is monotone: no run costs more
     return {u: v for u, v in held.items() if is_time(u) or v}
 
 
