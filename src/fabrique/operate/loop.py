@@ -15,6 +15,7 @@ from django.db import OperationalError, close_old_connections
 
 from fabrique.apps.catalogue import services as catalogue
 from fabrique.apps.jobs import cycle
+from fabrique.apps.jobs.cycle import Placement
 from fabrique.apps.jobs.models import HubState, Intent, Job, Run
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core.admission.rules import Rules
@@ -204,7 +205,7 @@ class Loop:
         cycle.wait(ask.job, lack, None, now=now)
         return False
 
-    def _admit(self, ask: decide.Asked, placement: cycle.Placement, why: Reason, epoch: int) -> bool:
+    def _admit(self, ask: decide.Asked, placement: Placement, why: Reason, epoch: int) -> bool:
         intent = cycle.admit(ask.job, placement, why, epoch, now=self.clock())
         if intent is None:
             return False
