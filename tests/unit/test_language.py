@@ -106,7 +106,7 @@ def test_quebec_says_tache_where_france_says_job() -> None:
     france, quebec = (catalogue.merged(code) for code in ("fr", "fr-ca"))
     assert any(re.search(r"\bjobs?\b", str(m.string)) for m in france if m.id)
     said = [str(m.string) for m in quebec if m.id]
-    assert [s for s in said if re.search(r"(?<!\{)\b[Jj]obs?\b", s)] == []
+    assert [s for s in said if re.search(r"(?<![{(])\b[Jj]obs?\b", s)] == []
     assert any("tâche" in s for s in said)
     assert Speaker("fr-CA").text("turned down") == Speaker("fr").text("turned down")  # inherited
 
