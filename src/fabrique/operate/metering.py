@@ -1,16 +1,28 @@
 """Meter: a window of the site's energy, split into jobs, idle, overhead and residual, and booked.
 
 Counters survive a restart of the loop, so a window that was open when the loop died is closed by the next one.
+
+Windows follow each other without a hole: each starts where the last row ended. A source that did not answer keeps its
+old reading; when it answers again, all its energy since then is in that window, shared by who was there over the
+source's own interval. What falls to runs that were settled meanwhile can't be charged any more: it is residual.
+
+A clock that stepped back: while it is behind the last reading by a window or less, nothing is read or booked and the
+counters stay; the window that closes once it has caught up has all the energy. Further behind, the readings are
+dated anew, their counters kept; the energy up to the next reading is of unknown duration, so the next window has it
+as residual, marked "clock-step". Windows then run through the same hours a second time; a start that an older row
+already has is moved by a millisecond. Where the clock passes a run's start again, up to two windows may count as idle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final, TypedDict
 
 from fabrique.apps.energy.models import Window as WindowRow
 from fabrique.apps.jobs.cycle import Seen
-from fabrique.apps.jobs.models import HubState, Run
+from fabrique.apps.jobs.models import HubState, Run, RunState
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core import booking
@@ -24,32 +36,56 @@ from fabrique.core.energy import (
     least_certain,
     modelled,
 )
-from fabrique.core.readings import Metered, Reading, metered
+from fabrique.core.readings import GapCause, Limits, Reading, metered
 from fabrique.core.units import share_out
 from fabrique.meters.modelled import CoreModel, modelled_run
 from fabrique.meters.protocol import Device, Meter
 
+# A clock behind by more than a window is not waited for.
+STEP_MS: Final = 60_000
+MISSED: Final = "missed"
+CLOCK_STEP: Final = "clock-step"
 _NOTHING = modelled("no meter answered", None)
+
+
+class Kept(TypedDict, total=False):
+    """The last answer of a source in `HubState.meter_state`; `mark` says what happened to a close since then."""
+
+    at_ms: int
+    counter_mj: int | None
+    power_mw: int | None
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one source says of the time since it last answered. `stepped`: the interval can't be trusted."""
+
+    source: str
+    interval: Window
+    energy_mj: int
+    provenance: Provenance
+    stepped: bool
 
 
 @dataclass(slots=True)
 class Parts:
-    """Energy of the machines over one window, in mJ, before the facility's overhead."""
+    """Energy of the machines over one window, in mJ, before the facility's overhead; `jobs` are those to charge."""
 
+    jobs: dict[str, int]
     meter: int = 0
     idle: int = 0
-    residual: int = 0
-    jobs: dict[str, int] = field(default_factory=dict)
     provenances: list[Provenance] = field(default_factory=list)
     within_bound: bool = True
+    stepped: bool = False
+    processors: bool = False
 
     def add(self, split: Split) -> None:
         self.meter += split.meter_mj
         self.idle += split.idle_mj
-        self.residual += split.residual_mj
         self.within_bound = self.within_bound and split.within_bound
-        for run, energy in split.jobs.items():
-            self.jobs[run] = self.jobs.get(run, 0) + energy
+        for run in self.jobs.keys() & split.jobs.keys():
+            self.jobs[run] += split.jobs[run]
 
 
 class Metering:
@@ -62,126 +98,224 @@ class Metering:
         self.devices: dict[str, Device] = {d.source: d for m in meters for d in m.devices()}
 
     def close(self, acts: ledger.Batch, state: HubState, runs: Sequence[Run], seen: Mapping[str, Seen]) -> None:
-        """Books the window since the last one and attributes it to `runs`; nothing at the first reading."""
-        now = acts.now
-        readings = {r.source: r for m in self.meters for r in m.read(now) if r.known}
-        before = _from_json(state.meter_state, readings)
-        state.meter_state = _to_json(readings, now)
-        state.save(update_fields=["meter_state"])
-        if not before or (start := min(r.at_ms for r in before.values())) >= now:
+        """Books the window since the last one and attributes it to `runs`; nothing at the first reading.
+
+        `runs` are all that live; `seen` lacks those whose engine was silent.
+        """
+        now, kept = acts.now, state.meter_state
+        reached = max((k["at_ms"] for k in kept.values()), default=now - 1)
+        if now <= reached:
+            _keep(state, _behind(kept, now, reached))
             return
-        window = Window(start, now)
-        parts = self._split(window, before, readings, runs, seen)
+        readings = {r.source: r for m in self.meters for r in m.read(now) if r.known}
+        _keep(state, {**_marked(kept, MISSED), **_to_json(readings, now)})
+        before = {source: kept[source] for source in readings if source in kept}
+        if not before:
+            return
+        window = Window(self._start(min(k["at_ms"] for k in before.values()), reached, now), now)
+        found = [f for source, k in sorted(before.items()) if (f := self._found(k, readings[source]))]
+        parts = self._split(found, runs, _settled(before.values()), seen)
         self._book(acts, window, parts, runs, seen)
 
+    def _start(self, first: int, reached: int, now: int) -> int:
+        """Where the last row ended; the first reading where there is none, the last one after a clock's step."""
+        rows = WindowRow.objects.filter(site=self.here.site)
+        last = rows.order_by("-pk").values_list("end_ms", flat=True).first()
+        start = first if last is None else min(last, reached)
+        while start < now and rows.filter(start_ms=start).exists():
+            start += 1
+        return start
+
+    def _found(self, kept: Kept, reading: Reading) -> Found | None:
+        """The energy of a source since its last answer; None where its readings give none."""
+        device = self.devices.get(reading.source)
+        if device is None:
+            return None
+        counter, power = kept.get("counter_mj"), kept.get("power_mw")
+        before = Reading(reading.source, kept["at_ms"], reading.provenance, counter, power)
+        interval = Window(before.at_ms, reading.at_ms)
+        energy = metered([before, reading], interval, device.limits)
+        more = _difference(before, reading, device.limits)
+        stepped = kept.get("mark") == CLOCK_STEP
+        if not stepped and more is not None and any(g.cause is GapCause.IMPOSSIBLE for g in energy.gaps):
+            # possible in the time that a clock behind by up to a window has hidden
+            stepped = more <= device.limits.most_w * (interval.length_ms + STEP_MS)
+        found = more if stepped else energy.energy_mj
+        return None if found is None else Found(reading.source, interval, found, reading.provenance, stepped)
+
     def _split(
-        self,
-        window: Window,
-        before: Mapping[str, Reading],
-        after: Mapping[str, Reading],
-        runs: Sequence[Run],
-        seen: Mapping[str, Seen],
+        self, found: Sequence[Found], runs: Sequence[Run], settled: Sequence[Run], seen: Mapping[str, Seen]
     ) -> Parts:
-        parts = Parts()
-        for source, reading in sorted(after.items()):
-            if source not in before or source not in self.devices:
-                continue
-            energy = metered([before[source], reading], window, self.devices[source].limits)
-            if energy.energy_mj is None or energy.provenance is None:
-                continue
-            parts.provenances.append(energy.provenance)
-            if self.devices[source].vendor == "cpu" or source.startswith("rapl"):
-                parts.add(self._cores(window, energy, runs, seen))
+        parts = Parts({str(r.id): 0 for r in runs}, provenances=[f.provenance for f in found])
+        there = [*runs, *(r for r in settled if str(r.id) not in parts.jobs)]
+        processors: dict[Window, list[Found]] = defaultdict(list)
+        for one in found:
+            on_cores = self.devices[one.source].vendor == "cpu"
+            parts.processors = parts.processors or on_cores
+            if one.stepped:
+                parts.stepped = True
+                parts.add(attribute(one.interval, one.energy_mj, 0, 0, []))
+            elif on_cores:
+                processors[one.interval].append(one)
             else:
-                parts.add(_device(window, energy, source, runs))
+                parts.add(_device(one, there, seen))
+        # sources of one interval are one meter; those of another share the cores with it by their mean power
+        powers = [sum(f.energy_mj for f in of) * 1000 // interval.length_ms for interval, of in processors.items()]
+        for index, (interval, of) in enumerate(processors.items()):
+            parts.add(self._cores(interval, of, there, seen, powers, index))
         return parts
 
-    def _cores(self, window: Window, energy: Metered, runs: Sequence[Run], seen: Mapping[str, Seen]) -> Split:
+    def _cores(
+        self,
+        interval: Window,
+        found: Sequence[Found],
+        runs: Sequence[Run],
+        seen: Mapping[str, Seen],
+        powers: Sequence[int],
+        index: int,
+    ) -> Split:
         """Processors: modelled runs are charged what the model says of them, measured ones share by processor time."""
-        total = energy.energy_mj or 0
-        is_model = energy.provenance is not None and energy.provenance.basis == "modelled"
-        claims, busy = [], 0
+        total = sum(f.energy_mj for f in found)
+        is_model = all(f.provenance.basis == "modelled" for f in found)
+        claims, busy, on_time = [], 0, 0
         for run in runs:
-            sight = seen.get(str(run.id))
-            wall = _overlap(run, sight, window)
-            cpu = max((sight.cpu_ms if sight and sight.cpu_ms else 0) - int(run.usage.get("metered_cpu_ms", 0)), 0)
-            cores = len(run.bound.get("cores", []))
+            sight, cores = seen.get(str(run.id)), len(run.bound.get("cores", []))
+            wall = _overlap(run, sight, interval)
             busy += cores * wall
-            most = modelled_run(self.model, cores * wall, wall, cores).energy_mj
-            part = modelled_run(self.model, cpu, wall, cores).energy_mj
-            claims.append(Claim(str(run.id), cpu, min(part, total) if is_model else None, most))
-        free_ms = max(self.here.cores * window.length_ms - busy, 0)
-        idle = min(self.model.idle_w * free_ms, max(total - sum(c.measured_mj or 0 for c in claims), 0))
-        return attribute(window, total, idle, 0, claims)
+            cpu = _cpu_ms(run, sight) if wall else 0
+            most = share_out(modelled_run(self.model, cores * wall, wall, cores).energy_mj, powers)[index]
+            part = None
+            if is_model:
+                part = min(modelled_run(self.model, cpu, wall, cores).energy_mj, total)
+                on_time += part
+                part += self._arrears(run, sight, interval, cpu)
+            claims.append(Claim(str(run.id), cpu, part, most))
+        free_ms = max(self.here.cores * interval.length_ms - busy, 0)
+        idle = share_out(self.model.idle_w * free_ms, powers)[index]
+        return attribute(interval, total, min(idle, max(total - on_time, 0)), 0, claims)
+
+    def _arrears(self, run: Run, sight: Seen | None, interval: Window, cpu_ms: int) -> int:
+        """Processor time of earlier windows in which the engine was silent: their residual had it, this one gives."""
+        cores = len(run.bound.get("cores", []))
+        since = min(int(run.usage.get("metered_ms", 0)), interval.start_ms)
+        now = cores * _overlap(run, sight, interval)
+        could = cores * _overlap(run, sight, Window(since, interval.end_ms))
+        return (self.model.max_w - self.model.idle_w) * max(min(cpu_ms, could) - now, 0)
 
     def _book(
         self, acts: ledger.Batch, window: Window, parts: Parts, runs: Sequence[Run], seen: Mapping[str, Seen]
     ) -> None:
         here, factor = self.here, self.here.factor(window.end_ms)
         provenance = least_certain(parts.provenances) if parts.provenances else _NOTHING
+        said = {**provenance.as_json(), **({"detail": CLOCK_STEP} if parts.stepped else {})}
         # what the facility adds, shared so that every part keeps its sum
         facility = at_facility(parts.meter, here.pue_permille)
         detail = {
-            "provenance": provenance.as_json(),
+            "provenance": said,
             "start_ms": str(window.start_ms),
             "end_ms": str(window.end_ms),
             "pue_permille": str(here.pue_permille),
         }
         total_jobs = sum(parts.jobs.values())
         overhead = facility - parts.meter
-        site = here.site
-        acts.add(booking.meter(site, facility, total_jobs, parts.idle, overhead, str(window.start_ms), detail))
-        WindowRow.objects.update_or_create(
-            site=site,
+        acts.add(booking.meter(here.site, facility, total_jobs, parts.idle, overhead, str(window.start_ms), detail))
+        WindowRow.objects.create(
+            site=here.site,
             start_ms=window.start_ms,
-            defaults={
-                "end_ms": window.end_ms,
-                "meter_mj": facility,
-                "jobs_mj": total_jobs,
-                "idle_mj": parts.idle,
-                "overhead_mj": overhead,
-                "residual_mj": facility - total_jobs - parts.idle - overhead,
-                "cap_w": here.cap_w,
-                "mg_per_kwh": factor.mg_per_kwh,
-                "provenance": {**provenance.as_json(), "within_bound": parts.within_bound},
-            },
+            end_ms=window.end_ms,
+            meter_mj=facility,
+            jobs_mj=total_jobs,
+            idle_mj=parts.idle,
+            overhead_mj=overhead,
+            residual_mj=facility - total_jobs - parts.idle - overhead,
+            cap_w=here.cap_w,
+            mg_per_kwh=factor.mg_per_kwh,
+            provenance={**said, "within_bound": parts.within_bound},
         )
         for run in runs:
-            run.energy_mj += parts.jobs.get(str(run.id), 0)
-            run.energy_provenance = provenance.as_json()
+            run.energy_mj += parts.jobs[str(run.id)]
+            if parts.provenances or not run.energy_provenance:
+                run.energy_provenance = provenance.as_json()
             sight = seen.get(str(run.id))
-            if sight and sight.cpu_ms is not None:
-                run.usage = {**run.usage, "metered_cpu_ms": sight.cpu_ms}
+            if parts.processors and sight and sight.cpu_ms is not None:
+                run.usage = {**run.usage, "metered_cpu_ms": sight.cpu_ms, "metered_ms": window.end_ms}
             run.save(update_fields=["energy_mj", "energy_provenance", "usage"])
 
 
-def _device(window: Window, energy: Metered, source: str, runs: Sequence[Run]) -> Split:
-    """One accelerator: shared by the fractions handed out of it; what is not handed out is idle."""
-    total = energy.energy_mj or 0
-    holders = [(str(r.id), d["milli"]) for r in runs for d in r.bound.get("devices", []) if d["uuid"] == source]
-    taken = sum(milli for _, milli in holders)
-    shares = share_out(total, [milli for _, milli in holders] + [max(1000 - taken, 0)])
-    claims = [Claim(run, 0, part) for (run, _), part in zip(holders, shares, strict=False)]
-    return attribute(window, total, shares[-1], 0, claims)
+def _device(found: Found, runs: Sequence[Run], seen: Mapping[str, Seen]) -> Split:
+    """One accelerator: each holder has its fraction for as long as it was there; what nobody held is idle."""
+    held: dict[str, int] = defaultdict(int)
+    for run in runs:
+        for device in run.bound.get("devices", []):
+            if device["uuid"] == found.source:
+                held[str(run.id)] += device["milli"] * _overlap(run, seen.get(str(run.id)), found.interval)
+    free = max(1000 * found.interval.length_ms - sum(held.values()), 0)
+    *shares, idle = share_out(found.energy_mj, [*held.values(), free])
+    claims = [Claim(run, 0, part) for run, part in zip(held, shares, strict=True)]
+    return attribute(found.interval, found.energy_mj, idle, 0, claims)
 
 
 def _overlap(run: Run, sight: Seen | None, window: Window) -> int:
-    """Milliseconds of the run inside the window."""
-    if sight is None or sight.started_ms is None:
+    """Milliseconds of the run inside the window; none of one that is only planned or never started.
+
+    Without a sight, the run's row says it: it is there until now unless it ended.
+    """
+    if sight is not None and sight.state in ("ended", "lost"):
+        started, ended = sight.started_ms, sight.ended_ms or sight.last_seen_ms
+        if sight.cause == "not-started":
+            return 0
+    else:
+        started, ended = (sight.started_ms if sight else None) or run.started_ms, run.ended_ms
+    if started is None:
         return 0
-    end = sight.ended_ms or (sight.last_seen_ms if sight.state == "lost" else None) or window.end_ms
-    lived = Window(sight.started_ms, max(end, sight.started_ms)).cut(window)
+    end = window.end_ms if ended is None else ended
+    if started > end + STEP_MS:
+        started = min(window.start_ms, end)  # it started before the clock stepped back
+    lived = Window(started, max(end, started)).cut(window)
     return lived.length_ms if lived else 0
 
 
-def _to_json(readings: Mapping[str, Reading], now: int) -> dict[str, object]:
+def _cpu_ms(run: Run, sight: Seen | None) -> int:
+    """Processor time not yet metered: none known of a live run that was not seen, all of a settled one."""
+    total = sight.cpu_ms if sight else run.usage.get("cpu_ms") if run.ended_ms is not None else None
+    return max(int(total or 0) - int(run.usage.get("metered_cpu_ms", 0)), 0)
+
+
+def _settled(before: Iterable[Kept]) -> list[Run]:
+    """Runs that ended while a source was not read: they were there, and can't be charged any more."""
+    missed = [k["at_ms"] for k in before if k.get("mark") == MISSED]
+    if not missed:
+        return []
+    over = (RunState.ENDED, RunState.LOST)
+    return list(Run.objects.filter(state__in=over, ended_ms__gt=min(missed)).order_by("planned_ms", "id"))
+
+
+def _difference(before: Reading, after: Reading, limits: Limits) -> int | None:
+    """What a counter went on by, however long that took; None where it started again."""
+    if before.counter_mj is None or after.counter_mj is None:
+        return None
+    more = after.counter_mj - before.counter_mj
+    if more < 0:
+        more += limits.wraps_at_mj or 0
+    return more if more >= 0 else None
+
+
+def _keep(state: HubState, kept: Mapping[str, Kept]) -> None:
+    state.meter_state = dict(kept)
+    state.save(update_fields=["meter_state"])
+
+
+def _behind(kept: Mapping[str, Kept], now: int, reached: int) -> dict[str, Kept]:
+    """The clock is not past the last reading: wait for it, or date the readings anew."""
+    if now >= reached - STEP_MS:
+        return _marked(kept, MISSED)
+    return {s: {**k, "at_ms": min(k["at_ms"], now)} for s, k in _marked(kept, CLOCK_STEP).items()}
+
+
+def _marked(kept: Mapping[str, Kept], mark: str) -> dict[str, Kept]:
+    """A clock's step stays marked until the source answers."""
+    return {s: {**k, "mark": CLOCK_STEP if k.get("mark") == CLOCK_STEP else mark} for s, k in kept.items()}
+
+
+def _to_json(readings: Mapping[str, Reading], now: int) -> dict[str, Kept]:
     return {s: {"at_ms": now, "counter_mj": r.counter_mj, "power_mw": r.power_mw} for s, r in sorted(readings.items())}
-
-
-def _from_json(state: Mapping[str, dict[str, int | None]], now: Mapping[str, Reading]) -> dict[str, Reading]:
-    """The last readings of the sources that still answer."""
-    return {
-        source: Reading(source, at, now[source].provenance, old.get("counter_mj"), old.get("power_mw"))
-        for source, old in state.items()
-        if source in now and (at := old.get("at_ms")) is not None
-    }
