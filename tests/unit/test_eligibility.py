@@ -169,6 +169,13 @@ def test_commercial_time_is_what_the_cap_leaves() -> None:
     assert "commercial-cap" not in judged("playground")
 
 
+def test_where_the_cap_is_no_law_nothing_is_asked_of_it() -> None:
+    uncapped = dataclasses.replace(FACTS, commercial_left=None)
+    assert "commercial-cap" not in judged("commercial", uncapped, kind="h100-sxm", hours="1001")
+    untold = dataclasses.replace(FACTS, commercial_left={})
+    assert judged("commercial", untold, kind="h100-sxm", hours="1")["commercial-cap"].verdict is UNKNOWN
+
+
 def test_a_startup_of_lasalle_is_young_and_canadian() -> None:
     for founded, verdict in (("2016-11-22", PASS), ("2016-11-21", FAIL), ("2027-01-01", UNKNOWN), (None, UNKNOWN)):
         assert judged("lasalle_startup", country="CA", founded=founded)["age"].verdict is verdict

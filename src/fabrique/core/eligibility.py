@@ -51,13 +51,14 @@ class Facts:
 
     `kinds`: connected kind -> its device (accelerator, core, qpu). `available`: what the pool can still award of a
     kind over the duration asked; a kind that is absent is unknown. `commercial_left`: what the year's commercial cap
-    (`access.commercial_cap`) leaves of a kind; absent is unknown. `data_rule`: answers for a data class against the
+    (`access.commercial_cap`) leaves of a kind; absent is unknown, and None is a pool that the cap is not law for.
+    `data_rule`: answers for a data class against the
     jurisdiction of the hub. `earlier_modes`: modes under which the organisation was awarded before, None if unknown.
     """
 
     kinds: Mapping[str, str]
     available: Mapping[str, int] = field(default_factory=dict)
-    commercial_left: Mapping[str, int] = field(default_factory=dict)
+    commercial_left: Mapping[str, int] | None = field(default_factory=dict)
     closings: Sequence[Closing] = ()
     data_rule: Callable[[str], Answer] | None = None
     earlier_modes: frozenset[str] | None = None
@@ -230,7 +231,7 @@ def _inference(mode: Mode, form: Form, facts: Facts, now_ms: int) -> Answer | No
 
 
 def _commercial_cap(mode: Mode, form: Form, facts: Facts, now_ms: int) -> Answer | None:
-    if not mode.commercial:
+    if not mode.commercial or facts.commercial_left is None:
         return None
     asked, kind = asked_ms(form), form.get("kind")
     left = facts.commercial_left.get(kind) if isinstance(kind, str) else None

@@ -53,6 +53,7 @@ ERRORS: Final[Mapping[str, Sort]] = {
     "application.missing": Sort.MISSING,
     "application.field": Sort.INPUT,
     "application.state": Sort.CONFLICT,
+    "application.not-eligible": Sort.CONFLICT,
     "project.missing": Sort.MISSING,
     "allocation.missing": Sort.MISSING,
     "award.no-capacity": Sort.CONFLICT,

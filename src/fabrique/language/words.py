@@ -15,6 +15,7 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "funder": msg("funder"),
         "auditor": msg("auditor"),
         "applicant": msg("applicant"),
+        "same-organisation": msg("applicant's colleague"),
         "member": msg("member"),
         "pi": msg("principal investigator"),
         "decide": msg("decision"),

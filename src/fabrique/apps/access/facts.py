@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from fabrique.apps.access.models import Award
 from fabrique.apps.ledger import services as ledger
+from fabrique.apps.ledger.models import Posting
 from fabrique.apps.people.models import Organisation
 from fabrique.apps.this_hub import this_hub
 from fabrique.core import sovereignty
@@ -26,7 +28,7 @@ def gather(mode: Mode, values: Mapping[str, Value], organisation: Organisation |
     return Facts(
         kinds={k: here.devices[k] for k in here.units},
         available=available,
-        commercial_left={k: _commercial_left(pool, k) for k in here.units} if mode.commercial else {},
+        commercial_left=_commercial_left(pool) if mode.commercial else None,
         data_rule=lambda data_class: data_answer(data_class, str(country) if country else None, now=now),
         earlier_modes=_earlier(organisation),
     )
@@ -52,16 +54,26 @@ def data_answer(data_class: str, origin: str | None, *, now: int) -> Answer:
     return Answer("data-class", decision.verdict, decision.ground.reason, {"trace": trace})
 
 
-def _commercial_left(pool: str, kind: str) -> int:
-    """What commercial use may still take of this kind: 20 % of the Union's time, less what was awarded to it."""
+def _commercial_left(pool: str) -> dict[str, int] | None:
+    """What commercial use may still take of each kind this year: 20 % of the Union's time, less what was awarded.
+
+    None where the pool is not the Union's: the law caps no other. A year begins with the hours that the ledger was
+    last given; what came after it is told by the order of its entries, never by a clock.
+    """
     here = this_hub()
-    unit = here.units[kind]
-    cap = commercial_cap(here.yearly_capacity(kind), here.shares.get(pool, 0))
-    commercial = [m.id for m in here.modes if m.commercial]
-    taken = sum(
-        int(a.amounts.get(unit, "0")) for a in Award.objects.filter(application__mode__in=commercial, pool=pool)
-    )
-    return max(cap - taken, 0)
+    if not any(p.id == pool and p.kind == "union" for p in here.hub.pools):
+        return None
+    year = ledger.last_capacity()
+    if year is None:
+        return {}
+    commercial = Award.objects.filter(application__mode__in=[m.id for m in here.modes if m.commercial], pool=pool)
+    awards = {str(pk) for pk in commercial.values_list("id", flat=True)}
+    granted = Posting.objects.filter(account=pool_account(pool, "awarded"), what="grant", entry_id__gt=year.seq)
+    taken: Counter[str] = Counter()
+    for ref, unit, amount in granted.values_list("ref", "unit", "amount"):
+        taken[unit] += amount if ref in awards else 0
+    share = here.shares.get(pool, 0)
+    return {k: max(commercial_cap(here.yearly_capacity(k), share) - taken[u], 0) for k, u in here.units.items()}
 
 
 def _earlier(organisation: Organisation | None) -> frozenset[str] | None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django.db.models import Q
 
 from fabrique.apps.access.models import Application, Project, ProjectMember
 from fabrique.apps.people import rights
-from fabrique.apps.people.models import Person
+from fabrique.apps.people.models import Membership, Person
 
 
 def relations(
     person: Person | None, *, now: int, project: Project | None = None, application: Application | None = None
 ) -> frozenset[str]:
-    """`applicant`, `member`, `pi`: those that hold at `now`."""
+    """`applicant`, `member`, `pi`, `same-organisation` (as the applicant): those that hold at `now`."""
     if person is None:
         return frozenset()
     found = set()
@@ -20,8 +22,16 @@ def relations(
         project = project or application.project
         if application.applicant_id == person.id:
             found.add(rights.APPLICANT)
+        elif _organisations(person, now) & _organisations(application.applicant, now):
+            found.add(rights.SAME_ORGANISATION)
     if project is not None:
         current = Q(until_ms__isnull=True) | Q(until_ms__gt=now)
         for member in ProjectMember.objects.filter(current, project=project, person=person, since_ms__lte=now):
             found |= {rights.MEMBER, rights.PI} if member.role == "pi" else {rights.MEMBER}
     return frozenset(found)
+
+
+def _organisations(person: Person, now: int) -> set[UUID]:
+    current = Q(until_ms__isnull=True) | Q(until_ms__gt=now)
+    held = Membership.objects.filter(current, person=person, since_ms__lte=now)
+    return set(held.values_list("organisation_id", flat=True))

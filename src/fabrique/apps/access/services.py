@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import calendar
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 from django.db import transaction
 from django.db.models import Max
@@ -38,6 +37,7 @@ from fabrique.core.fields import FieldError
 from fabrique.core.ledger import amounts_json
 from fabrique.core.reasons import Reason, reason
 from fabrique.core.units import Amount, Unit
+from fabrique.core.working_days import add_months, instant_ms
 from fabrique.definitions import modes as mode_files
 
 DAY_MS = 86_400_000
@@ -54,6 +54,11 @@ class Assessment:
     @property
     def verdict(self) -> Verdict:
         return Verdict.FAIL if self.errors else overall(self.answers)
+
+    @property
+    def failed(self) -> list[str]:
+        """The rules that are not met."""
+        return [a.rule for a in self.answers if a.verdict is Verdict.FAIL]
 
 
 def modes(*, now: int) -> list[Mode]:
@@ -81,6 +86,18 @@ def assess(mode_id: str, form: Mapping[str, object], *, now: int, applicant: Per
     return Assessment(mode, errors, evaluate(mode, values, known, now))
 
 
+def assess_again(application: Application, *, now: int) -> Assessment:
+    """A submitted application judged by what the hub knows at `now`; nothing is kept. Raises `mode.missing`.
+
+    Its dates hold as on the day it was made, under the version of its mode: who was in time, or young enough, stays so.
+    """
+    mode = find_mode(application.mode, now=now, version=application.mode_version)
+    values, errors = forms.checked(mode, application.form)
+    known = facts.gather(mode, values, people.organisation_of(application.applicant, now=now), now=now)
+    made = now if application.submitted_ms is None else application.submitted_ms
+    return Assessment(mode, errors, evaluate(mode, values, known, made))
+
+
 @transaction.atomic
 def save_draft(
     person: Person, mode_id: str, form: Mapping[str, object], *, now: int, application: Application | None = None
@@ -93,8 +110,8 @@ def save_draft(
         return Application.objects.create(
             mode=mode.id, mode_version=mode.version, applicant=person, form=kept, created_ms=now, changed_ms=now
         )
-    rights.require(person, "application.edit", now=now, relations=relations(person, application=application, now=now))
-    _in_state(application, ApplicationState.DRAFT)
+    _lock(application)
+    _require_edit(application, person, ApplicationState.DRAFT, now=now)
     application.form, application.changed_ms = kept, now
     application.mode, application.mode_version = mode.id, mode.version
     application.save()
@@ -105,10 +122,11 @@ def save_draft(
 def submit(application: Application, person: Person, *, now: int) -> Application:
     """Judges the form by the rules: ineligible at once, awarded at once, or left to an officer.
 
-    Raises `application.field` with every error while the form is not right.
+    Raises `application.field` with every error while the form is not right, `application.state` for what is no draft.
     """
-    rights.require(person, "application.edit", now=now, relations=relations(person, application=application, now=now))
-    _in_state(application, ApplicationState.DRAFT)
+    ledger.lock()  # what the pool has left must not change between the judgement and the award
+    _lock(application)
+    _require_edit(application, person, ApplicationState.DRAFT, now=now)
     found = assess(application.mode, application.form, now=now, applicant=person)
     if found.errors:
         raise FabriqueError(
@@ -117,14 +135,15 @@ def submit(application: Application, person: Person, *, now: int) -> Application
             errors=[{"field": e.field, "code": e.code, **dict(e.params)} for e in found.errors],
         )
     values, _ = forms.checked(found.mode, application.form)
+    application.mode_version = found.mode.version
     application.project = _project(application, person, values, now=now)
     application.submitted_ms = application.changed_ms = now
     application.due_ms = mode_files.answer_due_ms(found.mode, now)
     _keep_answers(application, "submission", found.answers, now=now)
     audit.record(str(person.id), "application.submit", f"application:{application.id}", now=now)
     if found.verdict is Verdict.FAIL:
-        failed = [a.rule for a in found.answers if a.verdict is Verdict.FAIL]
-        return _close(application, ApplicationState.INELIGIBLE, reason("decide.ineligible", rules=failed), now=now)
+        why = reason("decide.ineligible", rules=found.failed)
+        return _close(application, ApplicationState.INELIGIBLE, why, now=now)
     if found.mode.decision == "automatic" and found.verdict is Verdict.PASS:
         return _award(application, found.mode, reason("decide.automatic", mode=found.mode.id), None, now=now)
     application.state = ApplicationState.SUBMITTED
@@ -132,28 +151,26 @@ def submit(application: Application, person: Person, *, now: int) -> Application
     return application
 
 
-@transaction.atomic
 def decide(application: Application, officer: Person, accept: bool, note: str, *, now: int) -> Application:
-    """An officer's decision, with its note; eligibility is asked again before an award."""
-    related = relations(officer, application=application, now=now)
-    rights.require(officer, "application.decide", now=now, relations=related, subject=str(application.id))
-    application = Application.objects.select_for_update().get(pk=application.pk)
-    _in_state(application, ApplicationState.SUBMITTED)
-    subject = f"application:{application.id}"
-    audit.record(str(officer.id), "application.decide", subject, now=now, detail={"accept": accept, "note": note})
-    if not accept:
-        return _close(application, ApplicationState.REFUSED, reason("decide.refused", note=note), officer, now=now)
-    mode = find_mode(application.mode, now=now, version=application.mode_version)
-    values, _ = forms.checked(mode, application.form)
-    known = facts.gather(mode, values, people.organisation_of(application.applicant, now=now), now=now)
-    _keep_answers(application, "award", evaluate(mode, values, known, now), now=now)
-    return _award(application, mode, reason("decide.officer", note=note), officer, now=now)
+    """An officer's decision, with its note; eligibility is asked again before an award.
+
+    What is unknown is the officer's to accept. A rule that is not met any more is not: `application.not-eligible`
+    names it, the answers stay on record, and the application goes on waiting.
+    """
+    with transaction.atomic(durable=True):  # the record outlives the error, so this is nobody's inner transaction
+        ledger.lock()
+        _lock(application)
+        failed = _decided(application, officer, accept, note, now=now)
+    if failed:
+        raise FabriqueError("application.not-eligible", rules=failed)
+    return application
 
 
 @transaction.atomic
 def withdraw(application: Application, person: Person, *, now: int) -> Application:
-    rights.require(person, "application.edit", now=now, relations=relations(person, application=application, now=now))
-    _in_state(application, ApplicationState.DRAFT, ApplicationState.SUBMITTED)
+    """The applicant takes it back, while nobody has decided. Raises `application.state`."""
+    _lock(application)
+    _require_edit(application, person, ApplicationState.DRAFT, ApplicationState.SUBMITTED, now=now)
     return _close(application, ApplicationState.WITHDRAWN, reason("decide.withdrawn"), now=now)
 
 
@@ -190,9 +207,40 @@ def end_allocations(*, now: int) -> int:
 # --- steps ------------------------------------------------------------------------------------------------------
 
 
+def _lock(application: Application) -> None:
+    """The row as it stands now, for this transaction alone: what the caller read may be old.
+
+    Whoever needs the ledger too locks it first; in the other order, two would wait for each other.
+    """
+    application.refresh_from_db(from_queryset=Application.objects.select_for_update())
+
+
+def _require_edit(application: Application, person: Person, *states: str, now: int) -> None:
+    rights.require(person, "application.edit", now=now, relations=relations(person, application=application, now=now))
+    _in_state(application, *states)
+
+
 def _in_state(application: Application, *states: str) -> None:
     if application.state not in states:
         raise FabriqueError("application.state", state=str(application.state), wanted=[str(s) for s in states])
+
+
+def _decided(application: Application, officer: Person, accept: bool, note: str, *, now: int) -> list[str]:
+    """Refuses or awards the locked application. Answers the rules that forbid the award."""
+    related = relations(officer, application=application, now=now)
+    rights.require(officer, "application.decide", now=now, relations=related, subject=str(application.id))
+    _in_state(application, ApplicationState.SUBMITTED)
+    found = assess_again(application, now=now) if accept else None
+    failed = found.failed if found else []
+    detail = {"accept": accept, "note": note} | ({"failed": failed} if failed else {})
+    audit.record(str(officer.id), "application.decide", f"application:{application.id}", now=now, detail=detail)
+    if found is None:
+        _close(application, ApplicationState.REFUSED, reason("decide.refused", note=note), officer, now=now)
+        return []
+    _keep_answers(application, "award", found.answers, now=now)
+    if not failed:
+        _award(application, found.mode, reason("decide.officer", note=note), officer, now=now)
+    return failed
 
 
 def _keep_answers(application: Application, stage: str, answers: list[Answer], *, now: int) -> None:
@@ -296,7 +344,4 @@ def _limits(mode: Mode, asked: Amount, *, now: int) -> dict[Unit, tuple[int, Pol
 def _after_months(now: int, months: int) -> int:
     """The same instant `months` later, on the last day of a shorter month."""
     at = datetime.fromtimestamp(now / 1000, UTC)
-    index = at.month - 1 + months
-    year, month = at.year + index // 12, index % 12 + 1
-    day = date(year, month, min(at.day, calendar.monthrange(year, month)[1]))
-    return int(datetime.combine(day, at.time(), UTC).timestamp() * 1000)
+    return instant_ms(add_months(at.date(), months), at.time(), UTC)

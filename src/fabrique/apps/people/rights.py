@@ -15,6 +15,7 @@ SIGNED_IN: Final = "signed-in"
 APPLICANT: Final = "applicant"  # of the application at hand
 MEMBER: Final = "member"  # of the project at hand
 PI: Final = "pi"  # of the project at hand
+SAME_ORGANISATION: Final = "same-organisation"  # as the applicant: gives no right, takes one away
 
 STAFF: Final = (Role.OPERATOR, Role.COORDINATOR)
 
@@ -32,7 +33,7 @@ ACTIONS: Final[Mapping[str, Rule]] = {
     "application.create": Rule((SIGNED_IN,), "Anyone with an account may ask for time."),
     "application.view": Rule((APPLICANT, *STAFF, Role.REVIEWER, Role.AUDITOR), "Who asked, who judges, who audits."),
     "application.edit": Rule((APPLICANT,), "Only who asks may change what is asked."),
-    "application.decide": Rule(STAFF, "The desk decides, never on its own request."),
+    "application.decide": Rule(STAFF, "The desk decides, never on its own organisation's request."),
     "project.view": Rule((MEMBER, *STAFF, Role.AUDITOR), "Its members, the desk that helps them, the auditor."),
     "project.manage": Rule((PI,), "The person responsible chooses the members."),
     "job.submit": Rule((MEMBER,), "Only members spend the project's hours."),
@@ -47,7 +48,7 @@ ACTIONS: Final[Mapping[str, Rule]] = {
     "audit.view": Rule((Role.AUDITOR, Role.COORDINATOR), "The record is read by the auditor and the desk."),
     "people.search": Rule(STAFF, "Names are shown to the desk alone."),
 }
-SEPARATED: Final = ("application.decide",)  # never on what is one's own
+SEPARATED: Final = ("application.decide",)  # never on what is one's own, or one's organisation's
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,8 @@ def may(
 ) -> Answer:
     """Whether `person`, who stands in `relations` to the `subject`, may do `action`.
 
-    The caller that knows the subject names the relations (`applicant`, `member`, `pi`): this table knows no table
-    but its own. Raises KeyError on an action that is not in the table.
+    The caller that knows the subject names the relations (`applicant`, `member`, `pi`, `same-organisation`): this
+    table knows no table but its own. Raises KeyError on an action that is not in the table.
     """
     rule = ACTIONS[action]
     if ANYONE in rule.allowed:
