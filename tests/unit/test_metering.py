@@ -195,8 +195,8 @@ def test_a_source_that_did_not_answer_is_bridged_by_its_counter(bench: Bench) ->
     meter = Counters(bench, gpu(), gpu("GPU-2"))
     close(bench)
     run = started(bench)
-    for silent in (set(), {GPU}, {GPU}, set(), {GPU, "GPU-2"}, set()):
-        meter.silent = silent
+    for silent in ([], [GPU], [GPU], [], [GPU, "GPU-2"], []):
+        meter.silent = set(silent)
         close(bench, (run, sight(run)))
     assert energy(run) == 6 * WATTS * MINUTE
     assert site(bench, "idle") == 6 * WATTS * MINUTE  # the other one
@@ -312,12 +312,12 @@ def test_a_clock_a_little_behind_is_waited_for(bench: Bench) -> None:
     close(bench)
     run = started(bench)
     close(bench, (run, sight(run)))
-    kept, rows = cycle.hub_state().meter_state[GPU], Window.objects.count()
+    kept, count = cycle.hub_state().meter_state[GPU], Window.objects.count()
     meter.hidden_ms += 50_000
     close(bench, (run, sight(run)), after_ms=-30_000)
     after = cycle.hub_state().meter_state[GPU]
     assert {k: after[k] for k in kept} == kept
-    assert Window.objects.count() == rows
+    assert Window.objects.count() == count
     close(bench, (run, sight(run)), after_ms=31_000)  # 81 s of energy in a window of 1 s
     close(bench, (run, sight(run)))
     rows = sound(bench, meter.total() - WATTS * MINUTE)
