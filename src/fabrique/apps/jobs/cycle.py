@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from django.db import transaction
 
@@ -192,6 +192,8 @@ def settle(acts: ledger.Batch, run: Run, seen: Seen, mg_per_kwh: int, *, now: in
         return
     hold = Hold.objects.get(pk=run.hold)
     end = EndState(seen.cause or ("lost" if seen.state == "lost" else "failed"))
+    if seen.started_ms is None and run.started_ms is not None:
+        seen = replace(seen, started_ms=run.started_ms)  # it was seen to run: that it forgot changes nothing
     if end is EndState.NOT_STARTED or seen.started_ms is None:
         acts.release(hold)
         run.state = RunState.ABANDONED
