@@ -200,3 +200,10 @@ def test_an_erased_person_leaves_no_name_behind(ana: Person) -> None:
     assert (ana.name, ana.email, ana.is_active) == ("", None, False)
     assert done.applicant_id == ana.id
     assert not rights.may(ana, "application.create", now=T0).allowed
+
+
+def test_a_second_automatic_award_at_the_same_time_is_for_a_person(ana: Person) -> None:
+    assert apply(ana).state == "awarded"
+    second = apply(ana)
+    assert second.state == "submitted"
+    assert second.answers.get(rule="open-award").verdict == "unknown"

@@ -78,7 +78,8 @@ def _rows(say: Speaker, summary: ProjectSummary) -> list[tuple[str, str, str, st
 
 
 def _left(say: Speaker, summary: AllocationSummary) -> str:
-    return say.listed([_amount(say, x.unit, x.bookable or 0) for x in summary.lines if x.limited])
+    limited = [x for x in summary.lines if x.limited]
+    return say.listed([say.text("no end") if x.bookable is None else _amount(say, x.unit, x.bookable) for x in limited])
 
 
 def _show(desk: Desk, summary: AllocationSummary) -> None:

@@ -53,7 +53,9 @@ class Facts:
     kind over the duration asked; a kind that is absent is unknown. `commercial_left`: what the year's commercial cap
     (`access.commercial_cap`) leaves of a kind; absent is unknown, and None is a pool that the cap is not law for.
     `data_rule`: answers for a data class against the
-    jurisdiction of the hub. `earlier_modes`: modes under which the organisation was awarded before, None if unknown.
+    jurisdiction of the hub. `earlier_modes`:
+    modes under which the organisation was awarded before, None if unknown; `open_modes`: those under which it has an
+    allocation now.
     """
 
     kinds: Mapping[str, str]
@@ -62,6 +64,7 @@ class Facts:
     closings: Sequence[Closing] = ()
     data_rule: Callable[[str], Answer] | None = None
     earlier_modes: frozenset[str] | None = None
+    open_modes: frozenset[str] = frozenset()
 
 
 def evaluate(mode: Mode, form: Form, facts: Facts, now_ms: int) -> list[Answer]:
@@ -222,6 +225,14 @@ def _once(mode: Mode, form: Form, facts: Facts, now_ms: int) -> Answer | None:
     return _answer("once", None if earlier is None else mode.id not in earlier, reason("eligible.once", mode=mode.id))
 
 
+def _open_award(mode: Mode, form: Form, facts: Facts, now_ms: int) -> Answer | None:
+    """A rule alone never gives twice at the same time: a second allocation is for a person to decide."""
+    if mode.decision != "automatic":
+        return None
+    known = None if mode.id in facts.open_modes else True
+    return _answer("open-award", known, reason("eligible.open-award", mode=mode.id))
+
+
 def _inference(mode: Mode, form: Form, facts: Facts, now_ms: int) -> Answer | None:
     if mode.inference_most_permille is None:
         return None
@@ -260,6 +271,7 @@ _RULES: Final = (
     _turnover,
     _age,
     _once,
+    _open_award,
     _kind,
     _size,
     _duration,

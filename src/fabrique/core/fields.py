@@ -34,8 +34,11 @@ FIELD_ERRORS: Final[Mapping[str, tuple[str, ...]]] = {
     "repeated": ("value",),
 }
 
-# Bidirectional controls can make a stored text read as something else.
-_BIDI: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Direction, line and order marks make a text read as something else, or look empty. Each prints nothing itself.
+HIDING: Final = "\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"  # of any text
+# In a name, also what is no mark of writing: two names that look alike must be alike. Joiners belong to some scripts.
+_BLANK: Final = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+_JOINERS: Final = frozenset("\u200c\u200d")
 _LINES: Final = frozenset("\n\t")
 
 
@@ -63,7 +66,7 @@ def wrong(name: str, code: str, **params: object) -> FieldError:
 def text_error(name: str, text: str, most: int, *, lines: bool = False) -> FieldError | None:
     """Why `text` can't be kept: longer than `most` characters, or with characters that do not print.
 
-    Control characters (NUL among them), lone surrogates, non-characters and bidirectional controls are refused;
+    Control characters (NUL among them), lone surrogates, non-characters and the marks of `HIDING` are refused;
     a line feed and a tab pass when `lines` is set.
     """
     if len(text) > most:
@@ -71,9 +74,17 @@ def text_error(name: str, text: str, most: int, *, lines: bool = False) -> Field
     for character in text:
         if lines and character in _LINES:
             continue
-        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _BIDI or _nonchar(character):
+        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in HIDING or _nonchar(character):
             return wrong(name, "control-characters")
     return None
+
+
+def name_error(name: str, text: str, most: int) -> FieldError | None:
+    """Why `text` can't be a person's or an organisation's name: as `text_error`, empty, or with what nobody sees."""
+    if not text.strip():
+        return wrong(name, "required")
+    invisible = (c in _BLANK or (unicodedata.category(c) == "Cf" and c not in _JOINERS) for c in text)
+    return text_error(name, text, most) or (wrong(name, "control-characters") if any(invisible) else None)
 
 
 def _nonchar(character: str) -> bool:

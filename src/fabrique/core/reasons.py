@@ -72,6 +72,7 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "eligible.age": ("years", "most"),
     "eligible.data-class": ("data_class", "rule"),
     "eligible.once": ("mode",),
+    "eligible.open-award": ("mode",),
     "eligible.commercial-cap": ("asked", "left"),
     # decisions on an application
     "decide.automatic": ("mode",),

@@ -97,6 +97,9 @@ SENTENCES: Final[dict[str, str]] = {
     "eligible.data-class?rule": msg("Where data of class {data_class} may go is judged by an officer."),
     "eligible.data-class?data_class": msg("How sensitive is the data?"),
     "eligible.once": msg("An organisation is awarded under this mode once."),
+    "eligible.open-award": msg(
+        "While an organisation has time under this mode, a person decides whether it gets more."
+    ),
     "eligible.commercial-cap": msg("You ask for {asked}; the yearly cap on commercial use leaves {left}."),
     "eligible.commercial-cap?asked": msg("How much do you need? Commercial use has a yearly cap."),
     "eligible.commercial-cap?left": msg(

@@ -87,6 +87,7 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "turnover": msg("the turnover"),
         "age": msg("the age of the organisation"),
         "once": msg("one award per organisation"),
+        "open-award": msg("one automatic award at a time"),
         "kind": msg("the accelerator or processor"),
         "size": msg("the size"),
         "duration": msg("the duration"),

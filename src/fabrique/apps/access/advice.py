@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fabrique.apps.access.models import Application
-from fabrique.apps.access.services import Assessment, assess, find_mode
+from fabrique.apps.access.services import Assessment, assess_again, find_mode
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.this_hub import this_hub
 from fabrique.core.booking import pool_account
@@ -47,7 +47,7 @@ def advise(application: Application, *, now: int) -> Advice:
     asked = Amount(unit, hours) if unit and hours is not None else None
     months = told if type(told) is int else None
     pool = this_hub().pool_for(mode)
-    assessment = assess(application.mode, application.form, now=now, applicant=application.applicant)
+    assessment = assess_again(application, now=now)
     found = [*_dates(application, mode.valid_to, months, now), *_pool(pool, unit, asked)]
     if any(a.verdict is Verdict.FAIL for a in assessment.answers):
         found.append(Warning("not-eligible"))

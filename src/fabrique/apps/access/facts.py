@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from fabrique.apps.access.models import Award
+from fabrique.apps.access.models import Allocation, Award
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.ledger.models import Posting
 from fabrique.apps.people.models import Organisation
@@ -31,6 +31,7 @@ def gather(mode: Mode, values: Mapping[str, Value], organisation: Organisation |
         commercial_left=_commercial_left(pool) if mode.commercial else None,
         data_rule=lambda data_class: data_answer(data_class, str(country) if country else None, now=now),
         earlier_modes=_earlier(organisation),
+        open_modes=_open(organisation, now),
     )
 
 
@@ -74,6 +75,11 @@ def _commercial_left(pool: str) -> dict[str, int] | None:
         taken[unit] += amount if ref in awards else 0
     share = here.shares.get(pool, 0)
     return {k: max(commercial_cap(here.yearly_capacity(k), share) - taken[u], 0) for k, u in here.units.items()}
+
+
+def _open(organisation: Organisation | None, now: int) -> frozenset[str]:
+    alive = Allocation.objects.filter(project__organisation=organisation, ends_ms__gt=now)
+    return frozenset(alive.values_list("mode", flat=True)) if organisation else frozenset()
 
 
 def _earlier(organisation: Organisation | None) -> frozenset[str] | None:
