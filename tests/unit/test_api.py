@@ -9,6 +9,8 @@ import pytest
 
 from fabrique.apps.access.models import Application
 from fabrique.apps.jobs.models import Job
+from fabrique.apps.now import now_ms
+from fabrique.apps.people import services as people
 from fabrique.core.reasons import reason
 from fabrique.core.units import Amount, Unit
 from fabrique.portal.api.plain import plain
@@ -33,7 +35,9 @@ def get(client: Any, address: str) -> tuple[int, Any]:
 
 
 def test_the_path_from_an_application_to_a_job(desk: Any) -> None:
-    client, form = desk.client("pi"), desk.form("lasalle_startup")
+    person = desk.people["stranger"]
+    people.join(person, people.create_organisation("New & Co", "startup", "CA", now=now_ms()), now=now_ms())
+    client, form = desk.client("stranger"), desk.form("lasalle_startup")
     status, told = send(client, "/assess", {"mode": "lasalle_startup", "form": form})
     assert (status, told["verdict"], told["errors"]) == (200, "pass", [])
     status, draft = send(client, "/applications", {"mode": "lasalle_startup", "form": {"title": "T"}})

@@ -84,13 +84,21 @@ def test_an_incomplete_form_is_not_sent_and_keeps_everything(desk: Any) -> None:
     assert Application.objects.get(applicant=desk.people["pi"], state="draft").form["title"] == "Kept"
 
 
+def _in_a_startup(person: Any) -> None:
+    people.join(person, people.create_organisation("New & Co", "startup", "CA", now=now_ms()), now=now_ms())
+
+
 def test_a_decision_comes_at_once_with_its_reasons_and_the_next_step(desk: Any) -> None:
-    client = desk.client("pi")
+    _in_a_startup(desk.people["stranger"])
+    client = desk.client("stranger")
     done = client.post(MODE, {**desk.form("lasalle_startup"), "action": "submit"}, follow=True)
     said = text(done)
     assert "10 core-hours (this machine) are yours until" in said
     assert "Rule by rule" in said and "What was answered" in said
-    assert f"/projects/{Application.objects.filter(state='awarded').first().project.code}" in done.content.decode()
+    assert (
+        f"/projects/{Application.objects.get(state='awarded', applicant=desk.people['stranger']).project.code}"
+        in done.content.decode()
+    )
 
 
 def test_who_is_not_eligible_reads_which_rule_and_the_other_doors(desk: Any) -> None:

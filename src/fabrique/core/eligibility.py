@@ -52,10 +52,8 @@ class Facts:
     `kinds`: connected kind -> its device (accelerator, core, qpu). `available`: what the pool can still award of a
     kind over the duration asked; a kind that is absent is unknown. `commercial_left`: what the year's commercial cap
     (`access.commercial_cap`) leaves of a kind; absent is unknown, and None is a pool that the cap is not law for.
-    `data_rule`: answers for a data class against the
-    jurisdiction of the hub. `earlier_modes`:
-    modes under which the organisation was awarded before, None if unknown; `open_modes`: those under which it has an
-    allocation now.
+    `data_rule`: answers for a data class against the jurisdiction of the hub. `earlier_modes`: modes under which the
+    organisation was awarded before, None if unknown; `open_modes`: those under which it has an allocation now.
     """
 
     kinds: Mapping[str, str]
