@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from fabrique.core.errors import FabriqueError
+from fabrique.definitions import deployment
 from fabrique.operate import dump
 
 FORMAT: Final = "fabrique-backup/1"
@@ -35,6 +36,8 @@ _NAME: Final = re.compile(
 )
 _MANIFEST_MOST: Final = 256 * 2**20
 _CHUNK: Final = 2**20
+_MOST_BYTES: Final = 2**40  # unpacked: a terabyte of runs is no backup of ours
+_END_OF_TIME_MS: Final = 253_402_300_800_000  # the year 10000
 
 
 # --- backup -----------------------------------------------------------------------------------------------------
@@ -144,6 +147,8 @@ def restore(source: Path, home: Path, *, now: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix=".restoring-", dir=home.parent) as folder:
         draft = Path(folder)
         manifest = _unpack(source, draft)
+        if deployment.read(draft / TOML)[0] is None:
+            raise FabriqueError("backup.broken", why=TOML)
         _observe_only(draft, manifest, now=now)
         _put_in_place(draft, home)
     return manifest
@@ -153,6 +158,7 @@ def _unpack(source: Path, draft: Path) -> dict[str, Any]:
     """Every file of the archive below `draft`, named and summed as its manifest says."""
     sums: dict[str, str] = {}
     manifest: Any = None
+    total = 0
     try:
         with tarfile.open(source, "r:gz") as archive:
             for entry in archive:
@@ -161,7 +167,7 @@ def _unpack(source: Path, draft: Path) -> dict[str, Any]:
                     raise FabriqueError("backup.broken", why=ascii(entry.name)[1:81])
                 if entry.name == MANIFEST and entry.size <= _MANIFEST_MOST:
                     manifest = json.loads(file.read())
-                elif _NAME.fullmatch(entry.name):
+                elif _NAME.fullmatch(entry.name) and (total := total + entry.size) <= _MOST_BYTES:
                     sums[entry.name] = _save(file, draft / entry.name)
                 else:
                     raise FabriqueError("backup.broken", why=ascii(entry.name)[1:81])
@@ -187,8 +193,12 @@ def _save(file: IO[bytes], path: Path) -> str:
 def _checked(manifest: Any, sums: dict[str, str]) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise FabriqueError("backup.broken", why=MANIFEST)
-    if manifest.get("files") != sums or type(manifest.get("at_ms")) is not int:
+    at_ms = manifest.get("at_ms")
+    if manifest.get("files") != sums or type(at_ms) is not int or not 0 <= at_ms < _END_OF_TIME_MS:
         raise FabriqueError("backup.broken", why="SHA-256")
+    for needed in (f"{KEYS}/ledger.key", f"{KEYS}/django.key"):
+        if needed not in sums:
+            raise FabriqueError("backup.broken", why=needed)
     if TOML not in sums or manifest.get("database") not in (SQLITE, DUMP) or manifest["database"] not in sums:
         raise FabriqueError("backup.broken", why=str(manifest.get("database"))[:40])
     return manifest
