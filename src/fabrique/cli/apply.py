@@ -136,7 +136,10 @@ def _new_person(desk: Desk, name: str, email: str, *, now: int) -> Person:
     from django.core.validators import validate_email
 
     from fabrique.apps.people import services as people
+    from fabrique.core.fields import name_error
 
+    if name and name_error("name", name, 200):
+        raise FabriqueError("request.broken", field="--name", why="--name")
     try:
         validate_email(email)
     except ValidationError:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fabrique.core.errors import FabriqueError
+from fabrique.core.fields import HIDING
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 EXACT: Final = 2**53  # above it, a reader of JSON may round
 PIPE_WIDTH: Final = 160  # columns of a table that goes to a file or another program
 # Control characters but the line feed, and what changes the direction of writing
-_UNSAFE: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_UNSAFE: Final = re.compile(rf"[\x00-\x09\x0b-\x1f\x7f-\x9f{HIDING}]")
 
 # Rich breaks lines at no-break spaces too: they travel through it as characters that nobody else uses
 _KEPT: Final = {0xA0: 0xE000, 0x202F: 0xE001}

@@ -28,7 +28,7 @@ ADDRESS = typer.Option("--address", help="Where the portal listens (else the dep
 PORT = typer.Option("--port", min=1, max=65_535, help="The portal's port (else the deployment's).")
 LOOPBACK, DEFAULT_PORT = "127.0.0.1", 8000  # as a new deployment has them
 WORKERS: Final = 2
-THREADS: Final = 8
+THREADS: Final = 16
 READY_WITHIN_S: Final = 60.0
 
 
@@ -125,11 +125,16 @@ def run_portal(listening: socket.socket) -> None:
     """The web server on a socket that listens already; returns by the end of the process."""
     from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 
+    from fabrique.portal.web_worker import DiscreetLogger, PatientWorker
+
     options = {
         "bind": f"fd://{listening.fileno()}",
         "workers": WORKERS,
-        "worker_class": "gthread",
+        "worker_class": PatientWorker,
+        "logger_class": DiscreetLogger,
         "threads": THREADS,
+        "keepalive": 5,
+        "sendfile": False,
         "preload_app": True,
         "graceful_timeout": 5,
         "timeout": 60,

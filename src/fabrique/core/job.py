@@ -22,6 +22,7 @@ SCRIPT_MOST_BYTES: Final = 1_048_576
 DEFAULT_WALLTIME_MS: Final = 60 * MINUTE_MS
 DEFAULT_LEAD_MS: Final = MINUTE_MS
 DEFAULT_OUTPUT_BYTES: Final = 64 * 1_048_576
+LAST_INSTANT_MS: Final = 253_402_214_399_999  # the end of 9999-12-30: in every zone it still has a date
 SIGNALS: Final = ("USR1", "USR2", "TERM", "INT", "HUP")
 
 _MOST: Final[Mapping[str, tuple[int, int]]] = {  # both ends included; sanity, not policy
@@ -33,6 +34,9 @@ _MOST: Final[Mapping[str, tuple[int, int]]] = {  # both ends included; sanity, n
     "lead": (0, DAY_MS),
     "output": (1, 2**40),
     "power": (1, 1_000_000_000),
+    "not-before": (0, LAST_INSTANT_MS),
+    "latest-start": (0, LAST_INSTANT_MS),
+    "deadline": (0, LAST_INSTANT_MS),
 }
 _LIST_MOST: Final = 64
 _NAME_MOST: Final = 128
@@ -185,6 +189,12 @@ def _numbers(spec: JobSpec) -> Iterable[tuple[str, int]]:
         yield "memory", spec.memory_mb
     if isinstance(spec.power, int):
         yield "power", spec.power
+    instants = {
+        "not-before": spec.not_before_ms,
+        "latest-start": spec.latest_start_ms,
+        "deadline": spec.deadline_ms,
+    }
+    yield from ((name, ms) for name, ms in instants.items() if ms is not None)
 
 
 def _within(name: str, value: int) -> FieldError | None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Final, Literal
 
-from fabrique.core.job import SIGNALS
+from fabrique.core.job import LAST_INSTANT_MS, SIGNALS
 
 _DECIMAL: Final = r"[0-9]{1,12}(?:\.[0-9]{1,12})?"
 _COUNT = re.compile(rf"({_DECIMAL}|[0-9]{{1,15}}m)(?:\s+of\s+(\S.*))?", re.ASCII)
@@ -79,7 +79,10 @@ def duration(text: str) -> int:
 
 
 def instant(text: str) -> int:
-    """An ISO 8601 date and time with its zone, as `2026-11-21T18:00+01:00`: UTC milliseconds."""
+    """An ISO 8601 date and time with its zone, as `2026-11-21T18:00+01:00`: UTC milliseconds.
+
+    In [1970-01-01, 9999-12-31): what lies beyond has no date in some zone.
+    """
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
@@ -90,7 +93,10 @@ def instant(text: str) -> int:
         since = at - _EPOCH
     except OverflowError:
         raise _form("2026-11-21T18:00+01:00") from None
-    return _exactly(Fraction(since // timedelta(microseconds=1), 1_000), "ms")
+    ms = _exactly(Fraction(since // timedelta(microseconds=1), 1_000), "ms")
+    if not 0 <= ms <= LAST_INSTANT_MS:
+        raise NotRead("value.bound", bound="1970-01-01Z … 9999-12-30Z")
+    return ms
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -10,6 +10,9 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from fabrique.apps.now import now_ms
+from fabrique.apps.people import services
+from fabrique.core.fields import name_error
+from fabrique.portal import speaker
 
 if TYPE_CHECKING:
     from fabrique.apps.people.models import Person
@@ -20,10 +23,21 @@ class NameForm(forms.Form):
 
     name = forms.CharField(label=_("Your name"), max_length=200, widget=forms.TextInput(attrs={"autocomplete": "name"}))
 
+    def clean_name(self) -> str:
+        name = str(self.cleaned_data["name"])
+        if error := name_error("name", name, 200):
+            raise forms.ValidationError(speaker.current().field_error(error))
+        return name
+
     def signup(self, request: HttpRequest, user: Person) -> None:
         user.name = self.cleaned_data["name"]
         user.created_ms = now_ms()
         user.save()
+
+
+def void_links(user: Person, **_: object) -> None:
+    """On a new password: a link made before it signs nobody in."""
+    services.void_sign_in_links(user)
 
 
 class Adapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ships no types

@@ -10,11 +10,13 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.loader import render_to_string
+from django.utils import translation
 
 from fabrique.core.errors import FabriqueError, Sort
 from fabrique.core.reasons import from_json
 from fabrique.language.marks import msg
 from fabrique.portal import speaker
+from fabrique.portal.choice import language_of
 
 STATUS: Final[Mapping[Sort, int]] = {
     Sort.INPUT: 400,
@@ -36,6 +38,7 @@ SENTENCES: Final[Mapping[int, str]] = {
     400: msg("The request can't be read. Nothing was changed."),
     403: msg("You may not see or do this."),
     404: msg("The address is wrong, or what was here is gone."),
+    413: msg("The hub takes 2 MiB at most. Nothing was changed."),
     500: msg("It is written down for the operator. Nothing that was not confirmed has changed."),
 }
 CSRF: Final = msg(
@@ -104,6 +107,16 @@ def denied(request: HttpRequest, exception: Exception | None = None) -> HttpResp
 
 def missing(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     return _generic(request, 404, "page.missing")
+
+
+def too_large(request: HttpRequest) -> HttpResponse:
+    """Before anything else knows the request: its language is chosen here."""
+    with translation.override(language_of(request)):
+        said = speaker.current().text(SENTENCES[413])
+        if is_api(request):
+            return JsonResponse({"error": {"code": "request.too-large", "sentence": said, "params": {}}}, status=413)
+        known = {"status": 413, "title": speaker.current().text(TITLES[413]), "sentence": said}
+        return HttpResponse(render_to_string("error_plain.html", known | {"code": "request.too-large"}), status=413)
 
 
 def broken(request: HttpRequest) -> HttpResponse:

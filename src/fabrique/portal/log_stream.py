@@ -20,6 +20,7 @@ from fabrique.apps.jobs.models import Job, Run
 from fabrique.apps.now import now_ms
 from fabrique.apps.this_hub import this_hub
 from fabrique.core.errors import FabriqueError
+from fabrique.core.fields import HIDING
 from fabrique.operate import engines
 from fabrique.operate.observe import intent_of
 
@@ -27,8 +28,7 @@ CHUNK: Final = 64 * 1024
 _ESCAPE: Final = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_].*?(?:\x07|\x1b\\|$)|[ -/]*[0-~])|\x9b[0-?]*[ -/]*[@-~]", re.DOTALL
 )
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
-_OVERWRITTEN: Final = re.compile(r"[^\n]*\r(?=[^\n])")
+_CONTROL: Final = re.compile(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f{HIDING}\ufffe\uffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ def readable(raw: bytes) -> str:
 
     A line that a carriage return overwrites, as progress bars do, keeps its last state.
     """
-    text = raw.decode("utf-8", "replace").replace("\r\n", "\n")
-    text = _OVERWRITTEN.sub("", _ESCAPE.sub("", text))
-    return _CONTROL.sub("\ufffd", text.replace("\r", ""))
+    text = _ESCAPE.sub("", raw.decode("utf-8", "replace"))
+    last = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    return _CONTROL.sub("\ufffd", "\n".join(last))
 
 
 def part(run: Run, offset: int, limit: int = CHUNK) -> Part:

@@ -1,4 +1,4 @@
-"""Language, content security, and errors turned into pages."""
+"""Headers on every answer, language, privacy, and errors turned into pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.utils import translation
 from django.utils.cache import patch_vary_headers
 
 from fabrique.core.errors import FabriqueError
-from fabrique.portal import errors
+from fabrique.portal import errors, sizes
 from fabrique.portal.choice import language_of
 
 Handler = Callable[[HttpRequest], HttpResponse]
@@ -20,6 +20,9 @@ CONTENT_SECURITY: Final = (
     "connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
     "Content-Security-Policy": CONTENT_SECURITY,
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=(), interest-cohort=()",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -30,6 +33,23 @@ HEADERS: Final = {
 class Middleware:
     def __init__(self, get_response: Handler) -> None:
         self.get_response = get_response
+
+
+class ContentSecurityMiddleware(Middleware):
+    """Nothing from elsewhere, no inline script or style, no frame, no sensor: first, so that no answer goes without."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
+
+
+class SizeMiddleware(Middleware):
+    """A request that is too large, or does not say how large, is answered before it is read."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return errors.too_large(request) if sizes.is_too_large(request) else self.get_response(request)
 
 
 class LanguageMiddleware(Middleware):
@@ -45,13 +65,11 @@ class LanguageMiddleware(Middleware):
         return response
 
 
-class ContentSecurityMiddleware(Middleware):
-    """Nothing from elsewhere, no inline script or style, no frame, no sensor."""
+class PrivateMiddleware(Middleware):
+    """What a person who signed in is shown is kept nowhere: after authentication."""
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        for name, value in HEADERS.items():
-            response.headers.setdefault(name, value)
         person = getattr(request, "user", None)
         if person is not None and person.is_authenticated:
             response.headers.setdefault("Cache-Control", "private, no-store")

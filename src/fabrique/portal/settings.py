@@ -3,6 +3,8 @@
 FABRIQUE_HOME          the hub's folder (database, keys, runs)
 FABRIQUE_DATABASE_URL  postgresql://user:password@host:port/name; without it, HOME/fabrique.sqlite3
 FABRIQUE_HOSTS         names the portal answers to, separated by commas (default: this machine's loopback)
+FABRIQUE_PROXIES       how many proxies stand before the portal, each adding to X-Forwarded-For (default: 0); with the
+                       right number, attempts to sign in are counted by the visitor's own address
 FABRIQUE_HTTPS         1 behind TLS: secure cookies and strict transport
 """
 
@@ -17,6 +19,7 @@ from fabrique.language import catalogue
 
 HOME = Path(os.environ.get("FABRIQUE_HOME", ".fabrique/home")).absolute()
 HTTPS = os.environ.get("FABRIQUE_HTTPS", "") == "1"
+PROXIES = os.environ.get("FABRIQUE_PROXIES", "")
 
 
 def _secret_key() -> str:
@@ -58,6 +61,13 @@ ALLOWED_HOSTS = [h for h in os.environ.get("FABRIQUE_HOSTS", "127.0.0.1,localhos
 ROOT_URLCONF = "fabrique.portal.urls"
 WSGI_APPLICATION = "fabrique.portal.wsgi.application"
 DATABASES = {"default": _database(os.environ.get("FABRIQUE_DATABASE_URL", ""))}
+CACHES = {
+    "default": {  # shared: attempts to sign in are counted once, whichever process answers
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "people_cacheentry",
+        "OPTIONS": {"MAX_ENTRIES": 50_000},  # more than anybody makes while a count is kept
+    }
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 INSTALLED_APPS = [
@@ -79,6 +89,8 @@ INSTALLED_APPS = [
     "fabrique.portal.apps.PortalConfig",
 ]
 MIDDLEWARE = [
+    "fabrique.portal.middleware.ContentSecurityMiddleware",
+    "fabrique.portal.middleware.SizeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -88,7 +100,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "fabrique.portal.middleware.ContentSecurityMiddleware",
+    "fabrique.portal.middleware.PrivateMiddleware",
     "fabrique.portal.middleware.ErrorMiddleware",
 ]
 TEMPLATES = [
@@ -134,6 +146,7 @@ ACCOUNT_SIGNUP_FORM_CLASS = "fabrique.portal.account.NameForm"
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_ADAPTER = "fabrique.portal.account.Adapter"
 ACCOUNT_LOGOUT_ON_GET = False
+ALLAUTH_TRUSTED_PROXY_COUNT = int(PROXIES) if PROXIES.isascii() and PROXIES.isdigit() else 0
 EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
 EMAIL_FILE_PATH = HOME / "mail"
 
@@ -162,12 +175,14 @@ SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
 FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 1024 * 1024
+FILE_UPLOAD_HANDLERS = ["fabrique.portal.sizes.MemoryOnly"]
 SILENCED_SYSTEM_CHECKS = ["auth.W004"]
 
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"discreet": {"()": "fabrique.portal.log_filter.Discreet"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["discreet"]}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
 }

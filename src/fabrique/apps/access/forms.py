@@ -16,7 +16,7 @@ from fabrique.apps.people.models import Organisation
 from fabrique.apps.this_hub import this_hub
 from fabrique.core.access import AUDIENCES, Field, Mode
 from fabrique.core.eligibility import Answer, Verdict
-from fabrique.core.fields import FieldError, text_error, wrong
+from fabrique.core.fields import FieldError, name_error, wrong
 from fabrique.core.form import ANSWER_PREFIX
 from fabrique.language.say import Speaker
 
@@ -191,7 +191,7 @@ def organisation_errors(data: Mapping[str, str]) -> dict[str, FieldError]:
     """What is wrong with an organisation as typed: its name, kind and country."""
     name, kind, country = (data.get(k, "").strip() for k in ("name", "kind", "country"))
     found: dict[str, FieldError | None] = {
-        "name": text_error("name", name, 200) if name else wrong("name", "required"),
+        "name": name_error("name", name, 200),
         "kind": None if kind in AUDIENCES else wrong("kind", "required"),
         "country": None if country in dict(countries("en")) else wrong("country", "required"),
     }

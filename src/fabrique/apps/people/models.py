@@ -90,3 +90,14 @@ class SignInLink(models.Model):
     created_ms = models.BigIntegerField()
     expires_ms = models.BigIntegerField()
     used_ms = models.BigIntegerField(null=True)
+
+
+class CacheEntry(models.Model):
+    """What all processes of the portal remember for a while: counts of attempts to sign in.
+
+    The table that Django's database cache wants; that cache alone reads and writes it.
+    """
+
+    cache_key = models.CharField(max_length=255, primary_key=True)
+    value = models.TextField()
+    expires = models.DateTimeField(db_index=True)

@@ -59,11 +59,18 @@ def grant_role(
     )
 
 
+@transaction.atomic
 def make_sign_in_link(person: Person, *, now: int, life_ms: int = LINK_LIFE_MS) -> str:
-    """The token of a one-time link; only its hash is kept."""
+    """The token of a one-time link; only its hash is kept. An older link that nobody used is void from now on."""
     token = secrets.token_urlsafe(32)
+    void_sign_in_links(person)
     SignInLink.objects.create(person=person, token_hash=_hash(token), created_ms=now, expires_ms=now + life_ms)
     return token
+
+
+def void_sign_in_links(person: Person) -> None:
+    """No link that is still unused signs the person in any more."""
+    SignInLink.objects.filter(person=person, used_ms__isnull=True).delete()
 
 
 @transaction.atomic
