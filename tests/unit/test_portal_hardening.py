@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -238,7 +240,7 @@ def attempt(password: str, forwarded: str = "") -> bool:
     return Client().post("/account/login/", entry, headers=headers).status_code == 302
 
 
-def test_attempts_are_counted_for_all_processes_together(odile: Person, tmp_path: Path) -> None:
+def test_attempts_are_counted_for_all_processes_together(odile: Person) -> None:
     from django.db import connection
 
     assert type(caches["default"]).__name__ == "DatabaseCache"
@@ -262,6 +264,14 @@ def test_behind_a_proxy_each_visitor_is_counted_apart(odile: Person, settings: A
         )
     assert not attempt(PASSWORD, "198.51.100.9, 203.0.113.7"), "what a visitor claims does not count"
     assert attempt(PASSWORD, "198.51.100.9")
+
+
+@pytest.mark.parametrize(("told", "count"), [("", "0"), ("2", "2"), ("-1", "0"), ("two", "0")])
+def test_the_number_of_proxies_is_a_setting(told: str, count: str) -> None:
+    read = "from fabrique.portal import settings; print(settings.ALLAUTH_TRUSTED_PROXY_COUNT)"
+    environment = {**os.environ, "FABRIQUE_PROXIES": told}
+    done = subprocess.run([sys.executable, "-c", read], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == count, done.stderr
 
 
 def test_a_new_password_voids_the_links_before_it(odile: Person) -> None:
