@@ -255,3 +255,18 @@ def test_the_next_command_names_the_home_where_it_must(english: Home, tmp_path: 
 def test_a_new_link_signs_in_once(english: Home) -> None:
     link = answer(english, "sign-in")["link"]
     assert link.startswith("http://127.0.0.1:8000/sign-in/") and link != answer(english, "sign-in")["link"]
+
+
+def test_an_invitation_printed_by_one_person_lets_another_in(english: Home) -> None:
+    code = project_of(english)
+    assert english.run("project", code).returncode == 0  # the operator's role sees it, and is no member
+    assert english.run("invite", code).returncode == 3
+    link = english.run("--as", ANA, "invite", code).stdout.strip()
+    assert link.startswith("http://127.0.0.1:8000/join/")
+    assert answer(english, "join", link)["project"] == code
+    again = english.run("join", link)
+    assert again.returncode == 3 and "[invitation.used]" in again.stderr and "Traceback" not in again.stderr
+    token = answer(english, "--as", ANA, "invite", code)["link"].rpartition("/")[2]
+    joined = english.run("--as", ANA, "join", token)
+    assert joined.returncode == 0 and f"You are a member of the project {code}." in joined.stdout
+    assert [m["role"] for m in answer(english, "--as", ANA, "project", code)["members"]] == ["pi", "member"]

@@ -254,6 +254,13 @@ class Desk:
             client.force_login(self.people[who], backend="allauth.account.auth_backends.AuthenticationBackend")
         return client
 
+    def invitation(self) -> str:
+        """The token of a new invitation to the project."""
+        from fabrique.apps.access import members
+        from fabrique.apps.now import now_ms
+
+        return members.invite(self.project, self.people["pi"], now=now_ms())
+
     def form(self, mode_id: str, **changes: str) -> dict[str, str]:
         from fabrique.apps.access import services as access
         from fabrique.apps.now import now_ms
@@ -274,6 +281,7 @@ class Desk:
 def desk(db: None) -> Desk:
     from django.conf import settings
 
+    from fabrique.apps.access import members
     from fabrique.apps.access import services as access
     from fabrique.apps.jobs import services as jobs
     from fabrique.apps.now import now_ms
@@ -297,7 +305,7 @@ def desk(db: None) -> Desk:
     ]
     project = made[0].project
     assert project is not None
-    access.add_member(project, "member@desk.example", persons["pi"], now=now)
+    members.accept(members.invite(project, persons["pi"], now=now), persons["member"], now=now)
     script = b"#!/bin/sh\n#fabrique walltime: 10m\necho hello\n"
     job = jobs.submit(persons["pi"], project.code, script, {}, now=now)
     return Desk(persons, project, job, made[1])

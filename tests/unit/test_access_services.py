@@ -150,20 +150,6 @@ def test_more_than_the_pool_has_is_ineligible_and_changes_nothing(ana: Person) -
     assert ledger.balances("pool:") == before
 
 
-def test_the_pi_alone_adds_members(ana: Person) -> None:
-    project = apply(ana).project
-    assert project is not None
-    bob = people.create_person("Bob", "bob@access.example", now=T0)
-    with pytest.raises(FabriqueError):
-        access.add_member(project, "bob@access.example", bob, now=T0)
-    access.add_member(project, "BOB@access.example", ana, now=T0)
-    access.add_member(project, "bob@access.example", ana, now=T0)
-    assert [m.role for m in queries.project_summary(project, now=T0).members] == ["pi", "member"]
-    with pytest.raises(FabriqueError) as caught:
-        access.add_member(project, "nobody@access.example", ana, now=T0)
-    assert caught.value.code == "person.missing"
-
-
 def test_the_sums_of_an_allocation_close(ana: Person) -> None:
     project = apply(ana).project
     assert project is not None

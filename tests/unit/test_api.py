@@ -57,6 +57,20 @@ def test_the_path_from_an_application_to_a_job(desk: Any) -> None:
     assert (status, over["status"], over["reason"]) == (200, "cancelled", {"code": "end.cancelled"})
 
 
+def test_an_invitation_lets_one_person_in(desk: Any) -> None:
+    status, made = send(desk.client("pi"), f"/projects/{desk.project.code}/invitations", "")
+    token = made["link"].rpartition("/join/")[2]
+    assert (status, set(made)) == (201, {"link", "expires_ms"}) and len(token) == 43
+    assert abs(made["expires_ms"] - now_ms() - 7 * 86_400_000) < 60_000
+    status, refused = send(desk.client(), "/invitations/accept", {"token": token})
+    assert (status, refused["error"]["code"]) == (401, "sign-in.needed")
+    status, joined = send(desk.client("stranger"), "/invitations/accept", {"token": token})
+    assert (status, joined["project"], joined["role"]) == (200, desk.project.code, "member")
+    assert get(desk.client("stranger"), f"/projects/{desk.project.code}")[0] == 200
+    status, refused = send(desk.client("asker"), "/invitations/accept", {"token": token})
+    assert (status, refused["error"]["code"]) == (403, "invitation.used") and token not in str(refused)
+
+
 def test_amounts_are_text_and_add_up(desk: Any) -> None:
     status, project = get(desk.client("member"), f"/projects/{desk.project.code}")
     line = project["allocations"][0]["lines"][0]
@@ -115,6 +129,8 @@ def test_a_statement_is_the_same_as_the_pages_file(desk: Any) -> None:
         ("", "post", "/jobs", {"script": SCRIPT}, 401, "sign-in.needed"),
         ("stranger", "get", "/projects/{code}", None, 403, "right.denied"),
         ("stranger", "post", "/jobs", {"project": "{code}", "script": SCRIPT}, 403, "right.denied"),
+        ("stranger", "post", "/projects/{code}/invitations", "", 403, "right.denied"),
+        ("stranger", "post", "/invitations/accept", {"token": "guess"}, 403, "invitation.used"),
         ("stranger", "get", "/statements/pools/startup", None, 403, "right.denied"),
         ("stranger", "post", "/ledger/verify", {}, 403, "right.denied"),
         ("stranger", "get", "/applications?waiting=true", None, 403, "right.denied"),

@@ -150,18 +150,10 @@ def test_the_project_answers_in_its_first_lines_and_gives_the_lines_to_copy(desk
     said = text(page)
     assert re.search(r"0 of 10 core-hours \(this machine\) used; 10 still bookable; ends on .+ \(in \d+ days\)", said)
     assert f"#fabrique project: {desk.project.code}" in said
-    for words in ("Data deleted", "The sentence for your paper", "Pace needed a day", "even pace", "Add a member"):
-        assert (words in said) is (words != "Add a member"), words
-    assert "Add a member" in text(desk.client("pi").get(f"/projects/{desk.project.code}"))
-
-
-def test_the_pi_adds_a_member_by_address(desk: Any) -> None:
-    client, address = desk.client("pi"), f"/projects/{desk.project.code}/members"
-    done = client.post(address, {"email": "stranger@desk.example"}, follow=True)
-    assert "Stranger is a member now." in text(done)
-    assert desk.client("stranger").get(f"/projects/{desk.project.code}").status_code == 200
-    done = client.post(address, {"email": "nobody@desk.example"}, follow=True)
-    assert done.status_code == 200 and "There is no such person" in text(done)
+    for words in ("Data deleted", "The sentence for your paper", "Pace needed a day", "even pace"):
+        assert words in said, words
+    assert "Make an invitation link" not in said and "Remove" not in said
+    assert "Make an invitation link" in text(desk.client("pi").get(f"/projects/{desk.project.code}"))
 
 
 def test_every_page_escapes_what_people_wrote(desk: Any) -> None:
@@ -356,7 +348,7 @@ def test_hostile_fields_are_no_fault_of_ours(desk: Any) -> None:
         (MODE, ("title", "hours", "country", "kind", "founded", "ethics.misuse")),
         ("/organisation", ("name", "kind", "country", "next")),
         (f"/projects/{desk.project.code}/submit", ("script", "flag-walltime", "flag-name")),
-        (f"/projects/{desk.project.code}/members", ("email",)),
+        (f"/projects/{desk.project.code}/members/remove", ("person", "confirm")),
     ):
         sent = {f: hostile.encode("utf-8", "surrogatepass") for f in fields}
         assert client.post(address, sent).status_code < 500, address

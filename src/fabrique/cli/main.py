@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from fabrique import __version__
-from fabrique.cli import apply, home, hub, jobs, ledger, projects, serve, shared, statement
+from fabrique.cli import apply, home, hub, jobs, ledger, members, projects, serve, shared, statement
 
 
 class Root(TyperGroup):
@@ -60,7 +60,7 @@ def start(
         raise typer.Exit
 
 
-for room in (home.app, serve.app, apply.app, projects.app, jobs.app, statement.app):
+for room in (home.app, serve.app, apply.app, projects.app, members.app, jobs.app, statement.app):
     app.registered_commands += room.registered_commands
 app.add_typer(hub.app, name="hub")
 app.add_typer(ledger.app, name="ledger")

@@ -46,6 +46,7 @@ ERRORS: Final[Mapping[str, Sort]] = {
     "right.denied": Sort.DENIED,
     "sign-in.link-used": Sort.DENIED,
     "sign-in.needed": Sort.DENIED,
+    "invitation.used": Sort.DENIED,
     "person.missing": Sort.MISSING,
     "organisation.missing": Sort.MISSING,
     # access
@@ -55,6 +56,8 @@ ERRORS: Final[Mapping[str, Sort]] = {
     "application.state": Sort.CONFLICT,
     "application.not-eligible": Sort.CONFLICT,
     "project.missing": Sort.MISSING,
+    "member.missing": Sort.MISSING,
+    "member.pi": Sort.CONFLICT,
     "allocation.missing": Sort.MISSING,
     "award.no-capacity": Sort.CONFLICT,
     "award.kind-not-connected": Sort.CONFLICT,

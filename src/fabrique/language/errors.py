@@ -42,6 +42,7 @@ SENTENCES: Final[dict[str, str]] = {
     "right.denied": msg("You may not do this."),
     "sign-in.link-used": msg("This sign-in link was used or is too old: ask for a new one."),
     "sign-in.needed": msg("Sign in first."),
+    "invitation.used": msg("This invitation was used or is too old: ask for a new one."),
     "person.missing": msg("There is no such person on this hub."),
     "organisation.missing": msg("There is no such organisation on this hub."),
     # access
@@ -55,6 +56,8 @@ SENTENCES: Final[dict[str, str]] = {
     "application.not-eligible": msg("It can't be awarded, for a rule of the mode is not met: {rules}."),
     "application.not-eligible?rules": msg("It can't be awarded, for a rule of the mode is not met."),
     "project.missing": msg("There is no such project."),
+    "member.missing": msg("This person is not a member of the project."),
+    "member.pi": msg("The principal investigator can't be removed from the project."),
     "allocation.missing": msg("There is no such allocation."),
     "award.no-capacity": msg("The pool {pool} has {available} left; {asked} were asked."),
     "award.kind-not-connected": msg("{kind} is not connected to this hub: nothing can be awarded in it."),

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from babel.dates import format_skeleton
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_GET
 
 from fabrique.apps.access import queries
-from fabrique.apps.access import services as access
 from fabrique.apps.access.models import Project
 from fabrique.apps.access.queries import AllocationSummary, BudgetLine
 from fabrique.apps.access.shown import rounded_down
@@ -24,7 +22,6 @@ from fabrique.apps.ledger.models import Posting
 from fabrique.apps.now import now_ms
 from fabrique.apps.people import rights
 from fabrique.core.booking import account
-from fabrique.core.errors import FabriqueError
 from fabrique.core.units import is_time, scale
 from fabrique.language import Speaker
 from fabrique.language.quantities import LOCALES
@@ -81,7 +78,7 @@ def project(request: HttpRequest, code: str) -> HttpResponse:
     context = {
         "project": found,
         "budgets": budgets,
-        "members": queries.project_summary(found, now=now).members,
+        "members": queries.members_of(found, now=now),
         "jobs": [(j, jobs.reason_of(j)) for j in recent[:JOBS_SHOWN]] if sees_jobs else [],
         "jobs_count": recent.count(),
         "sees_jobs": sees_jobs,
@@ -93,26 +90,6 @@ def project(request: HttpRequest, code: str) -> HttpResponse:
         "now": now,
     }
     return render(request, "portal-desk/project.html", context)
-
-
-@require_POST
-def add_member(request: HttpRequest, code: str) -> HttpResponse:
-    """A person with an account joins the project, at the word of its principal investigator."""
-    now = now_ms()
-    found = jobs.find_project(code)
-    person = person_for(request, "project.manage", now=now, project=found)
-    email = request.POST.get("email", "").strip()[:254]
-    try:
-        if not email or not email.isprintable():
-            raise FabriqueError("person.missing", email="")
-        member = access.add_member(found, email, person, now=now)
-    except FabriqueError as error:
-        if error.code != "person.missing":
-            raise
-        messages.error(request, current().error(error))
-    else:
-        messages.success(request, _("%(name)s is a member now.") % {"name": member.person.name})
-    return redirect("project", found.code)
 
 
 def _budgets(found: Project, now: int) -> list[Budget]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path, re_path
 
-from fabrique.portal import desk, job_page, log_stream, operate, statements
+from fabrique.portal import desk, job_page, log_stream, members, operate, statements
 from fabrique.portal.api.docs import addresses, docs, openapi
 
 urlpatterns = [
@@ -15,7 +15,9 @@ urlpatterns = [
     path("", include("fabrique.apps.jobs.urls")),
     path("projects", desk.projects, name="projects"),
     path("projects/<slug:code>", desk.project, name="project"),
-    path("projects/<slug:code>/members", desk.add_member, name="project-members"),
+    path("projects/<slug:code>/invitations", members.invite, name="project-invite"),
+    path("projects/<slug:code>/members/remove", members.remove, name="member-remove"),
+    path("join/<str:token>", members.join, name="join"),
     path("jobs/<int:number>", job_page.job, name="job"),
     path("jobs/<int:number>/log", log_stream.log, name="job-log"),
     path("jobs/<int:number>/log.txt", log_stream.whole_log, name="job-log-file"),

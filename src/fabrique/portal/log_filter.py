@@ -1,4 +1,4 @@
-"""What a log may hold: no sign-in token, and no traceback for a request that was merely wrong."""
+"""What a log may hold: no token of a link, and no traceback for a request that was merely wrong."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
 
 # the path as it is, or written into the query of another address
-_TOKEN: Final = re.compile(r"(?i)((?:/|%2f)sign-in(?:/|%2f))[^\s/?&#\"'<>]{1,4096}")
+_TOKEN: Final = re.compile(r"(?i)((?:/|%2f)(?:sign-in|join)(?:/|%2f))[^\s/?&#\"'<>]{1,4096}")
 _MERELY_WRONG: Final = (SuspiciousOperation, MultiPartParserError, UnreadablePostError)
 
 
@@ -30,5 +30,5 @@ class Discreet(logging.Filter):
 
 
 def without_tokens(text: str) -> str:
-    """`text` with every sign-in token replaced, on one line each as it came."""
+    """`text` with every token of a link (sign-in, invitation) replaced, on one line each as it came."""
     return _TOKEN.sub(r"\1…", text)

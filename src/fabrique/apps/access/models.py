@@ -1,4 +1,4 @@
-"""From the application to the allocation. States change in `services.py` alone."""
+"""From the application to the allocation. States change in `services.py` alone, members in `members.py`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,18 @@ class ProjectMember(models.Model):
     role = models.CharField(max_length=10, choices=[("pi", "pi"), ("member", "member")])
     since_ms = models.BigIntegerField()
     until_ms = models.BigIntegerField(null=True)
+
+
+class Invitation(models.Model):
+    """A link that makes one person a member of the project, once: only the SHA-256 of its token is kept."""
+
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="invitations")
+    token_hash = models.CharField(max_length=64, unique=True)
+    made_by = models.ForeignKey(Person, on_delete=models.PROTECT, related_name="+")
+    created_ms = models.BigIntegerField()
+    expires_ms = models.BigIntegerField()
+    used_ms = models.BigIntegerField(null=True)
+    used_by = models.ForeignKey(Person, on_delete=models.PROTECT, related_name="+", null=True)
 
 
 class ApplicationState(models.TextChoices):

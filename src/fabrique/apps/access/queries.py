@@ -10,7 +10,7 @@ from fabrique.apps.access.models import Allocation, AllocationState, Application
 from fabrique.apps.access.models import ProjectMember as Member
 from fabrique.apps.access.services import DAY_MS, find_mode
 from fabrique.apps.ledger import services as ledger
-from fabrique.apps.people.models import Person
+from fabrique.apps.people.models import Membership, Person
 from fabrique.apps.this_hub import this_hub
 from fabrique.core.access import Mode, Text
 from fabrique.core.booking import BUCKETS, Policy, account, room
@@ -59,13 +59,26 @@ class ProjectSummary:
 
 
 def project_summary(project: Project, *, now: int) -> ProjectSummary:
-    members = Member.objects.filter(project=project, until_ms__isnull=True).select_related("person")
     allocations = Allocation.objects.filter(project=project).select_related("award__application")
     return ProjectSummary(
         project,
-        tuple(members.order_by("-role", "since_ms", "id")),
+        tuple(_members(project)),
         tuple(allocation_summary(a, now=now) for a in allocations),
     )
+
+
+def members_of(project: Project, *, now: int) -> list[tuple[Member, str]]:
+    """The current members, the principal investigator first, each with the name of their organisation, or ""."""
+    members = list(_members(project))
+    current = Q(until_ms__isnull=True) | Q(until_ms__gt=now)
+    held = Membership.objects.filter(current, person__in=[m.person_id for m in members], since_ms__lte=now)
+    names = {m.person_id: m.organisation.name for m in held.select_related("organisation")}
+    return [(m, names.get(m.person_id, "")) for m in members]
+
+
+def _members(project: Project) -> QuerySet[Member]:
+    found = Member.objects.filter(project=project, until_ms__isnull=True).select_related("person")
+    return found.order_by("-role", "since_ms", "id")
 
 
 def allocation_summary(allocation: Allocation, *, now: int) -> AllocationSummary:

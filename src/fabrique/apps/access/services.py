@@ -1,4 +1,4 @@
-"""Applications from the draft to the decision, awards and their allocations, members. Owns the transactions."""
+"""Applications from the draft to the decision, awards and their allocations. Owns the transactions."""
 
 from __future__ import annotations
 
@@ -172,20 +172,6 @@ def withdraw(application: Application, person: Person, *, now: int) -> Applicati
     _lock(application)
     _require_edit(application, person, ApplicationState.DRAFT, ApplicationState.SUBMITTED, now=now)
     return _close(application, ApplicationState.WITHDRAWN, reason("decide.withdrawn"), now=now)
-
-
-@transaction.atomic
-def add_member(project: Project, email: str, by: Person, *, now: int) -> ProjectMember:
-    """A person with an account joins the project. Raises `person.missing`."""
-    rights.require(
-        by, "project.manage", now=now, relations=relations(by, project=project, now=now), subject=project.code
-    )
-    person = people.find_person(email)
-    member = ProjectMember.objects.filter(project=project, person=person, until_ms__isnull=True).first()
-    if member is None:
-        member = ProjectMember.objects.create(project=project, person=person, role="member", since_ms=now)
-        audit.record(str(by.id), "project.add-member", f"project:{project.id}", now=now)
-    return member
 
 
 def end_allocations(*, now: int) -> int:

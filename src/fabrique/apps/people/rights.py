@@ -36,6 +36,7 @@ ACTIONS: Final[Mapping[str, Rule]] = {
     "application.decide": Rule(STAFF, "The desk decides, never on its own organisation's request."),
     "project.view": Rule((MEMBER, *STAFF, Role.AUDITOR), "Its members, the desk that helps them, the auditor."),
     "project.manage": Rule((PI,), "The person responsible chooses the members."),
+    "project.join": Rule((SIGNED_IN,), "Whoever was given an invitation may use it, once."),
     "job.submit": Rule((MEMBER,), "Only members spend the project's hours."),
     "job.view": Rule((MEMBER, Role.OPERATOR, Role.AUDITOR), "Its members, who runs the machine, the auditor."),
     "job.log": Rule((MEMBER,), "What a job prints may hold data: its project's alone."),

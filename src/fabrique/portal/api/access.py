@@ -7,10 +7,11 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest
+from django.urls import reverse
 from ninja import Path, Router
 from ninja.responses import Status
 
-from fabrique.apps.access import forms, queries, services
+from fabrique.apps.access import forms, members, queries, services
 from fabrique.apps.access.models import Allocation, Application, Project
 from fabrique.apps.asking import asker, person_for, require, said
 from fabrique.apps.jobs.services import find_project
@@ -172,12 +173,22 @@ def project(request: HttpRequest, code: Path[Code]) -> dict[str, Any]:
     return _project(found, now)
 
 
-@router.post("/projects/{code}/members", response={201: shapes.MemberOut}, summary="Add a member")
-def add_member(request: HttpRequest, code: Path[Code], sent: shapes.MemberIn) -> Status[dict[str, Any]]:
+@router.post("/projects/{code}/invitations", response={201: shapes.InvitationOut}, summary="Make an invitation link")
+def invite(request: HttpRequest, code: Path[Code]) -> Status[dict[str, Any]]:
+    """One person who signs in joins the project by it, once. It is told here and never again."""
     now, found = now_ms(), find_project(code)
     person = person_for(request, "project.manage", now=now, project=found)
-    member = services.add_member(found, sent.email, person, now=now)
-    return Status(201, {"name": member.person.name, "role": member.role, "since_ms": member.since_ms})
+    token = members.invite(found, person, now=now)
+    link = request.build_absolute_uri(reverse("join", args=[token]))
+    return Status(201, {"link": link, "expires_ms": now + members.INVITATION_LIFE_MS})
+
+
+@router.post("/invitations/accept", response=shapes.JoinedOut, summary="Join the project of an invitation")
+def accept(request: HttpRequest, sent: shapes.TokenIn) -> dict[str, Any]:
+    """The last part of the link is its token. A member who accepts stays one, and the link is used."""
+    now = now_ms()
+    member = members.accept(sent.token, person_for(request, "project.join", now=now), now=now)
+    return {"project": member.project.code, "role": member.role, "since_ms": member.since_ms}
 
 
 @router.get("/allocations/{key}", response=shapes.AllocationOut, summary="One allocation, unit by unit")

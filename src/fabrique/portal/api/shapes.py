@@ -153,8 +153,19 @@ class ProjectOut(Schema):
     allocations: list[AllocationOut]
 
 
-class MemberIn(Schema):
-    email: Annotated[str, StringConstraints(min_length=3, max_length=254, pattern=r"^[^\s@]+@[^\s@]+$")]
+class InvitationOut(Schema):
+    link: str
+    expires_ms: int
+
+
+class TokenIn(Schema):
+    token: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class JoinedOut(Schema):
+    project: str
+    role: str
+    since_ms: int
 
 
 class JobIn(Schema):
