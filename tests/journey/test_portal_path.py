@@ -6,6 +6,7 @@ The hub is `fabrique up` itself: portal, control loop, real processes.
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -145,6 +146,7 @@ def wait_for_the_end(page: Page, done: str, *, script: bool = True) -> None:
 
 
 def fits(page: Page, width: int) -> None:
+    page.wait_for_selector("main")  # between two documents there is none to measure
     assert page.evaluate("document.documentElement.scrollWidth") <= width, page.url
 
 
@@ -234,3 +236,40 @@ def test_a_running_jobs_log_grows_and_cancelling_is_typed(walk: Callable[..., tu
     page.reload()
     assert "tick 4" in page.inner_text("pre.log >> nth=0")
     assert page.query_selector("#f-confirm") is None
+
+
+@pytest.mark.parametrize(("language", "width", "script"), [("fr", 360, False), ("en", 1280, True)])
+def test_a_colleague_joins_by_a_link_and_is_removed(
+    walk: Callable[..., tuple[BrowserContext, Page]], tmp_path: Path, language: str, width: int, script: bool
+) -> None:
+    _, page = walk(language, width=width, script=script)
+    sign_up(page, f"chief-{language}@path.example")
+    code = apply(page)
+    page.click("form[action$='/invitations'] button")
+    link = page.inner_text("#link")
+    fits(page, width)
+    _, guest = walk(language, width=width, script=script)
+    guest.goto(link)
+    fits(guest, width)
+    guest.click("a[href*='/signup/']")
+    guest.fill("[name=name]", "Noé Tremblay")
+    guest.fill("[name=email]", f"guest-{language}@path.example")
+    guest.fill("[name=password1]", PASSWORD)
+    guest.click("main button")
+    assert guest.url == link
+    fits(guest, width)
+    if picture := os.environ.get("PICTURES"):
+        guest.screenshot(path=f"{picture}/join-{language}.png", full_page=True)
+    guest.click("main form button")
+    guest.wait_for_url(f"**/projects/{code}")
+    page.goto(f"/projects/{code}")
+    page.click("section[aria-labelledby=h-members] details summary")
+    fits(page, width)
+    assert "Noé Tremblay" in page.inner_text("section[aria-labelledby=h-members]")
+    if picture:
+        page.screenshot(path=f"{picture}/members-{language}.png", full_page=True)
+    page.check("[name=confirm]")
+    page.click("form[action$='/remove'] button")
+    assert "Noé Tremblay" not in page.inner_text("section[aria-labelledby=h-members]")
+    answered = guest.goto(f"/projects/{code}")
+    assert answered is not None and answered.status == 403
