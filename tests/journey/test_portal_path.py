@@ -6,7 +6,6 @@ The hub is `fabrique up` itself: portal, control loop, real processes.
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 import subprocess
@@ -240,7 +239,7 @@ def test_a_running_jobs_log_grows_and_cancelling_is_typed(walk: Callable[..., tu
 
 @pytest.mark.parametrize(("language", "width", "script"), [("fr", 360, False), ("en", 1280, True)])
 def test_a_colleague_joins_by_a_link_and_is_removed(
-    walk: Callable[..., tuple[BrowserContext, Page]], tmp_path: Path, language: str, width: int, script: bool
+    walk: Callable[..., tuple[BrowserContext, Page]], language: str, width: int, script: bool
 ) -> None:
     _, page = walk(language, width=width, script=script)
     sign_up(page, f"chief-{language}@path.example")
@@ -258,16 +257,12 @@ def test_a_colleague_joins_by_a_link_and_is_removed(
     guest.click("main button")
     assert guest.url == link
     fits(guest, width)
-    if picture := os.environ.get("PICTURES"):
-        guest.screenshot(path=f"{picture}/join-{language}.png", full_page=True)
     guest.click("main form button")
     guest.wait_for_url(f"**/projects/{code}")
     page.goto(f"/projects/{code}")
     page.click("section[aria-labelledby=h-members] details summary")
     fits(page, width)
     assert "Noé Tremblay" in page.inner_text("section[aria-labelledby=h-members]")
-    if picture:
-        page.screenshot(path=f"{picture}/members-{language}.png", full_page=True)
     page.check("[name=confirm]")
     page.click("form[action$='/remove'] button")
     assert "Noé Tremblay" not in page.inner_text("section[aria-labelledby=h-members]")
