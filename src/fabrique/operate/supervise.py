@@ -113,14 +113,16 @@ def _start(child: _Child) -> None:
         env={**os.environ, **child.task.environment},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=_end_with(os.getpid()),
+        preexec_fn=end_with(os.getpid()),
     )
 
 
-def _end_with(supervisor: int) -> Callable[[], None]:
-    def before_exec() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != supervisor:  # it went between the fork and the call
+def end_with(parent: int, number: signal.Signals = signal.SIGTERM) -> Callable[[], None]:
+    """To be called in a child: the kernel sends it `number` when `parent` is gone."""
+
+    def after_fork() -> None:
+        _libc.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+        if os.getppid() != parent:  # it went between the fork and the call
             os._exit(0)
 
-    return before_exec
+    return after_fork

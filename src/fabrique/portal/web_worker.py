@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import selectors
+import signal
 import socket
 import time
 from functools import partial
@@ -17,6 +18,7 @@ from gunicorn import util  # type: ignore[import-untyped]  # gunicorn ships no t
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
 
+from fabrique.operate.supervise import end_with
 from fabrique.portal.log_filter import Discreet
 
 RECEIVE_S: Final = 10.0
@@ -76,6 +78,11 @@ class Connection(TConn):  # type: ignore[misc]
 
 
 class PatientWorker(ThreadWorker):  # type: ignore[misc]
+    def init_process(self) -> None:
+        """A worker whose server was killed ends at once, and leaves the port to the next one."""
+        end_with(self.ppid, signal.SIGKILL)()
+        super().init_process()
+
     def accept(self, listener: socket.socket) -> None:
         """A new connection waits beside the others, without a thread, until it says something."""
         try:
