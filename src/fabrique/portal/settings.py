@@ -1,4 +1,4 @@
-"""Settings, read once from the environment. `docs/settings.md` documents each; a test compares.
+"""Settings, read once from the environment. `docs/reference/settings.md` documents each; a test compares.
 
 FABRIQUE_HOME          the hub's folder (database, keys, runs)
 FABRIQUE_DATABASE_URL  postgresql://user:password@host:port/name; without it, HOME/fabrique.sqlite3
