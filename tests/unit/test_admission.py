@@ -199,3 +199,8 @@ def test_behind_the_last_reservation_what_fits_still_starts() -> None:
     wide = [job(f"{i:03}", milli_devices=4_000, walltime_ms=100) for i in range(20)]
     small = job("900", milli_devices=1_000, walltime_ms=500, submitted_ms=9)
     assert [s.job for s in decide([*wide, small], [RUN]).starts] == ["900"]
+
+
+def test_nine_goes_before_ten() -> None:
+    plan = decide([job("10", milli_devices=4_000), job("9", milli_devices=4_000)])
+    assert [s.job for s in plan.starts] == ["9"]

@@ -90,9 +90,10 @@ def _order(state: State, rules: Rules) -> list[int]:
     np.add.at(taken, state.run_pool, weight)
     excess = taken * _PPM // np.maximum(state.share_ppm, 1) if rules.share_order else taken * 0
 
-    def rank(job: int) -> tuple[int, int, int, str]:
-        pool = int(state.job_pool[job])
-        return -int(state.job_priority[job]), int(excess[pool]), int(state.job_submitted[job]), state.job_ids[job]
+    def rank(job: int) -> tuple[int, int, int, int, str]:
+        pool, name = int(state.job_pool[job]), state.job_ids[job]
+        # a number written as text: 9 goes before 10
+        return -int(state.job_priority[job]), int(excess[pool]), int(state.job_submitted[job]), len(name), name
 
     return sorted(range(len(state.job_ids)), key=rank)
 
