@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fabrique.cli.logs import Plain
@@ -48,6 +48,8 @@ def test_nothing_that_moves_a_cursor_is_left(pieces: list[bytes]) -> None:
     assert not MOVES.search(plain(*pieces))
 
 
+@example([b"\r", b"\x1b[31m", b"\n"], 3)
+@example([b"\r", b"\x1b[31m", b"\x1b[0m", b"\n"], 8)
 @given(PIECES, st.integers(0, 60))
 def test_where_it_is_cut_makes_no_difference(pieces: list[bytes], cut: int) -> None:
     whole = b"".join(pieces)

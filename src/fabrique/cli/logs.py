@@ -43,8 +43,13 @@ class Plain:
 
 def _without_tail(text: str) -> tuple[str, str]:
     """`text` and what of its end may be the beginning of a sequence, or of a line end."""
-    ends = [m.start() for m in _SEQUENCE.finditer(text) if m.end() == len(text)]
-    at = ends[0] if ends else len(text) - text.endswith("\r")
+    at = run = len(text)
+    for found in reversed(list(_SEQUENCE.finditer(text))):
+        if found.end() != run:
+            break
+        at, run = (found.start() if at == len(text) else at), found.start()
+    if text[:run].endswith("\r"):  # what goes between a return and its line feed parts them no more
+        at = run - 1
     return (text[:at], text[at:]) if len(text) - at <= _HELD_MOST else (text, "")
 
 
