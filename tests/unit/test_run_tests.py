@@ -84,11 +84,14 @@ def test_a_missing_part_is_skipped_or_fails_and_traces_may_always_be_absent(
     (tmp_path / "conftest.py").write_bytes((ROOT / "tests" / "conftest.py").read_bytes())
     (tmp_path / "test_cases.py").write_text(CASES, encoding="utf-8")
     environment = {**os.environ, "CI": ci, "FABRIQUE_TRACES": str(tmp_path / "absent"), "FABRIQUE_HOME": "elsewhere"}
-    left = {k: v for k, v in environment.items() if not k.startswith("PYTEST") and k != "FABRIQUE_DATABASE_URL"}
+    # a command called within this process names the settings in its environment: pytest would read them too early
+    stale = {"DJANGO_SETTINGS_MODULE", "FABRIQUE_DATABASE_URL"}
+    left = {k: v for k, v in environment.items() if not k.startswith("PYTEST") and k not in stale}
     outcomes = tmp_path / "outcomes.jsonl"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--outcomes={outcomes}"]
     command += ["-c", str(ROOT / "pyproject.toml"), f"--rootdir={tmp_path}", "-n", "1", str(tmp_path)]
     done = subprocess.run(command, env=left, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert outcomes.exists(), done.stdout + done.stderr
     found = {line["test"].rpartition("::")[2]: line["outcome"] for line in map(json.loads, outcomes.open())}
     assert found == {
         "test_part": outcome,
