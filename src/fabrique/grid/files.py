@@ -33,12 +33,12 @@ from typing import Any, Final, cast
 from fabrique.core.carbon import Factor
 from fabrique.core.energy import Window
 from fabrique.core.units import MICRO
-from fabrique.grid.series import Quantity, Series, Step, hour_missing_by_clock_change, refused, series
+from fabrique.grid.series import Quantity, Series, Step, refused, series, skipped
 
 _MOST_BYTES: Final = 32 << 20
-_MOST_ROWS: Final = 400_000  # eleven years of quarters of an hour
+MOST_ROWS: Final = 400_000  # eleven years of quarters of an hour
 _MOST_COMPLAINTS: Final = 50
-_YEARS: Final = range(1990, 2200)
+YEARS: Final = range(1990, 2200)
 _MOST_STEP_S: Final = 366 * 86_400
 _NUMBER: Final = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,12})?")
 _PRICE: Final = re.compile(r"([A-Z]{3})/MWh")
@@ -52,15 +52,17 @@ _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "scope": ("lifecycle", "direct", "not-published"),
     "basis": ("consumption", "production"),
 }
+SCALE: Final[Mapping[Quantity, int]] = {"intensity": 1_000, "price": MICRO}  # base units in one of the file's
 _OF_INTENSITY: Final = ("kind", "scope", "basis", "year")
 
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """What is wrong, where: `place` is file:line in CSV and file:values[n] in JSON; `code` from the list below.
+    """What is wrong, where: `place` is file:line in CSV, file:values[n] in JSON, file:row n in a table.
 
-    unreadable, too-large, not-text, broken-json, duplicate-key, unknown-key, missing-key, not-allowed, not-a-time,
-    local-time, not-a-number, not-a-row, too-many, and of a step: impossible, empty, overlap, order, clock-change.
+    `code` is one of unreadable, too-large, not-text, broken-json, broken-table, duplicate-key, unknown-key,
+    missing-key, not-allowed, not-a-time, local-time, not-a-number, not-a-row, too-many, and of a step: impossible,
+    empty, overlap, order, clock-change.
     """
 
     place: str
@@ -73,7 +75,7 @@ class Complaint:
 
 
 @dataclass(slots=True)
-class _Reader:
+class Reader:
     """One file being read: what was found and what is wrong with it so far."""
 
     file: str
@@ -90,8 +92,14 @@ _Row = tuple[str, str, str | None]  # place, start, value as written (None: not 
 
 def read(path: Path, bridge_ms: int = 0) -> tuple[Series | None, list[Complaint]]:
     """The series in `path`, or None and every complaint (50 at most). Holes up to `bridge_ms` are bridged and said."""
-    reader = _Reader(path.name)
-    written = _text(path, reader)
+    raw, complaint = content(path, _MOST_BYTES)
+    return (None, [complaint]) if complaint else parse(raw, path.name, bridge_ms)
+
+
+def parse(raw: bytes, file: str, bridge_ms: int = 0) -> tuple[Series | None, list[Complaint]]:
+    """The series in `raw`, cited as `file`, as `read` answers it."""
+    reader = Reader(file)
+    written = _text(raw, reader)
     if written is None:
         return None, reader.complaints
     keys, rows = (_json if written.lstrip().startswith("{") else _csv)(written, reader)
@@ -106,16 +114,22 @@ def read(path: Path, bridge_ms: int = 0) -> tuple[Series | None, list[Complaint]
     return found, []
 
 
-def _text(path: Path, reader: _Reader) -> str | None:
+def content(path: Path, most: int) -> tuple[bytes, Complaint | None]:
+    """The bytes of a plain file of at most `most` bytes, or what stands against reading it."""
     try:
         if not path.is_file():  # a pipe would never end, a device might
-            reader.complain("", "file", "unreadable", "no such file")
-            return None
+            return b"", Complaint(path.name, "file", "unreadable", "no such file")
         with path.open("rb") as file:
-            raw = file.read(_MOST_BYTES + 1)
+            raw = file.read(most + 1)
     except (OSError, ValueError) as error:
-        reader.complain("", "file", "unreadable", getattr(error, "strerror", "") or type(error).__name__)
-        return None
+        why = getattr(error, "strerror", "") or type(error).__name__
+        return b"", Complaint(path.name, "file", "unreadable", why)
+    if len(raw) > most:
+        return b"", Complaint(path.name, "file", "too-large", f"more than {most} bytes")
+    return raw, None
+
+
+def _text(raw: bytes, reader: Reader) -> str | None:
     if len(raw) > _MOST_BYTES:
         reader.complain("", "file", "too-large", f"more than {_MOST_BYTES} bytes")
         return None
@@ -126,7 +140,7 @@ def _text(path: Path, reader: _Reader) -> str | None:
         return None
 
 
-def _csv(written: str, reader: _Reader) -> tuple[dict[str, str], list[_Row]]:
+def _csv(written: str, reader: Reader) -> tuple[dict[str, str], list[_Row]]:
     keys: dict[str, str] = {}
     rows: list[_Row] = []
     for number, line in enumerate(written.split("\n"), start=1):
@@ -139,15 +153,15 @@ def _csv(written: str, reader: _Reader) -> tuple[dict[str, str], list[_Row]]:
             cells = [cell.strip() for cell in line.split(",")]
             if len(cells) != 2:
                 reader.complain(number, "row", "not-a-row", line)
-            elif len(rows) >= _MOST_ROWS:
-                reader.complain(number, "row", "too-many", f"more than {_MOST_ROWS}")
+            elif len(rows) >= MOST_ROWS:
+                reader.complain(number, "row", "too-many", f"more than {MOST_ROWS}")
                 break
             else:
                 rows.append((str(number), cells[0], cells[1] or None))
     return keys, rows
 
 
-def _json(written: str, reader: _Reader) -> tuple[dict[str, str], list[_Row]]:
+def _json(written: str, reader: Reader) -> tuple[dict[str, str], list[_Row]]:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         for name, times in Counter(name for name, _ in pairs).items():
             if times > 1:
@@ -164,7 +178,7 @@ def _json(written: str, reader: _Reader) -> tuple[dict[str, str], list[_Row]]:
         reader.complain("", "file", "broken-json", "nested too deep")
         return {}, []
     values = found.pop("values", None)
-    if not isinstance(values, list) or len(values) > _MOST_ROWS:
+    if not isinstance(values, list) or len(values) > MOST_ROWS:
         reader.complain("", "values", "too-many" if isinstance(values, list) else "missing-key")
         values = []
     keys = {name: value for name, value in found.items() if isinstance(value, str)}
@@ -173,7 +187,7 @@ def _json(written: str, reader: _Reader) -> tuple[dict[str, str], list[_Row]]:
     return keys, list(_json_rows(values, reader))
 
 
-def _json_rows(values: list[Any], reader: _Reader) -> Iterator[_Row]:
+def _json_rows(values: list[Any], reader: Reader) -> Iterator[_Row]:
     for index, row in enumerate(values):
         place = f"values[{index}]"
         if isinstance(row, list) and len(row) == 2 and isinstance(row[0], str) and isinstance(row[1], str | None):
@@ -182,7 +196,7 @@ def _json_rows(values: list[Any], reader: _Reader) -> Iterator[_Row]:
             reader.complain(place, "row", "not-a-row", row)
 
 
-def _checked(keys: dict[str, str], reader: _Reader) -> dict[str, str]:
+def _checked(keys: dict[str, str], reader: Reader) -> dict[str, str]:
     """The keys, complained about where one is missing, unknown or holds what it may not."""
     if reader.complaints and not keys:
         return keys
@@ -202,16 +216,16 @@ def _checked(keys: dict[str, str], reader: _Reader) -> dict[str, str]:
         reader.complain("", "zone", "not-allowed", keys["zone"])
     if not keys.get("source", "-").isprintable():
         reader.complain("", "source", "not-allowed", keys["source"])
-    price = keys.get("quantity") == "price"
-    if "unit" in keys and not (_PRICE.fullmatch(keys["unit"]) if price else keys["unit"] == "gCO2e/kWh"):
+    quantity: Quantity = "price" if keys.get("quantity") == "price" else "intensity"
+    if "unit" in keys and base_unit(quantity, keys["unit"]) is None:
         reader.complain("", "unit", "not-allowed", keys["unit"])
     return keys
 
 
-def _steps(keys: Mapping[str, str], rows: list[_Row], reader: _Reader) -> list[Step]:
+def _steps(keys: Mapping[str, str], rows: list[_Row], reader: Reader) -> list[Step]:
     """The rows as steps in base units, each checked against the one before it."""
     quantity, length_ms = cast(Quantity, keys["quantity"]), int(keys["step_s"]) * 1000
-    scale = MICRO if quantity == "price" else 1000
+    scale = SCALE[quantity]
     steps: list[Step] = []
     for place, start, written in rows:
         start_ms = _time(start, place, reader)
@@ -222,9 +236,7 @@ def _steps(keys: Mapping[str, str], rows: list[_Row], reader: _Reader) -> list[S
             continue
         step = Step(Window(start_ms, start_ms + length_ms), round(Fraction(written) * scale))
         before = steps[-1] if steps else None
-        why = refused(quantity, step, before)
-        if why is None and before is not None and _skips_an_hour(before, step):
-            why = "clock-change"
+        why = refused(quantity, step, before) or skipped(step, before)
         if why is not None:
             reader.complain(
                 place, "value" if why == "impossible" else "start", why, written if why == "impossible" else start
@@ -234,18 +246,14 @@ def _steps(keys: Mapping[str, str], rows: list[_Row], reader: _Reader) -> list[S
     return steps
 
 
-def _skips_an_hour(before: Step, step: Step) -> bool:
-    return step.window.length_ms <= 3_600_000 and hour_missing_by_clock_change(before, step)
-
-
-def _time(start: str, place: str, reader: _Reader) -> int | None:
+def _time(start: str, place: str, reader: Reader) -> int | None:
     """UTC epoch milliseconds of a time with its offset; a local one is refused: its days have 23 to 25 hours."""
     try:
         found = datetime.fromisoformat(start)
         if found.utcoffset() is None:
             reader.complain(place, "start", "local-time", start)
             return None
-        if found.year in _YEARS:
+        if found.year in YEARS:
             return round(found.timestamp() * 1000)
     except ValueError:
         pass  # said below, as for a year out of reach
@@ -254,8 +262,15 @@ def _time(start: str, place: str, reader: _Reader) -> int | None:
 
 
 def _base_unit(keys: Mapping[str, str]) -> str:
-    price = _PRICE.fullmatch(keys["unit"])
-    return f"u{price[1]}/MWh" if price else "mg/kWh"
+    return base_unit(cast(Quantity, keys["quantity"]), keys["unit"]) or ""  # `_checked` has seen it
+
+
+def base_unit(quantity: Quantity, unit: str) -> str | None:
+    """The unit of a series whose file says `unit`: mg/kWh or u<ISO 4217>/MWh; None where the two don't go together."""
+    if quantity == "intensity":
+        return "mg/kWh" if unit == "gCO2e/kWh" else None
+    price = _PRICE.fullmatch(unit)
+    return f"u{price[1]}/MWh" if price else None
 
 
 def _like(keys: Mapping[str, str]) -> Factor | None:

@@ -141,6 +141,13 @@ def refused(quantity: Quantity, step: Step, before: Step | None) -> str | None:
     return "overlap" if step.window.start_ms >= before.window.start_ms else "order"
 
 
+def skipped(step: Step, before: Step | None) -> str | None:
+    """clock-change where `step` leaves out the hour that local clocks skip in spring: the times are local."""
+    if before is None or step.window.length_ms > HOUR_MS:
+        return None
+    return "clock-change" if hour_missing_by_clock_change(before, step) else None
+
+
 def changes_clocks(at_ms: int) -> bool:
     """Whether clocks may change that day in Europe or North America: a Sunday of March, October or November."""
     day = datetime.fromtimestamp(at_ms / 1000, UTC)
