@@ -142,7 +142,7 @@ def test_hostile_files_get_one_clear_answer(told, tmp_path: Path) -> None:  # ty
 
 
 def test_more_rows_than_a_decade_are_too_many(told, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr("fabrique.grid.files._MOST_ROWS", 1)
+    monkeypatch.setattr("fabrique.grid.files.MOST_ROWS", 1)
     rows = "2026-01-01T00:00:00Z,1\n2026-01-01T01:00:00Z,1\n"
     assert told(HEADER + rows) == ["13 row too-many"]
     assert "values too-many" in told('{"values": [["2026-01-01T00:00:00Z", 1], ["2026-01-01T01:00:00Z", 1]]}')

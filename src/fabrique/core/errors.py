@@ -85,6 +85,8 @@ ERRORS: Final[Mapping[str, Sort]] = {
     "meter.unavailable": Sort.UNAVAILABLE,
     "grid.gap": Sort.UNAVAILABLE,
     "grid.broken": Sort.INPUT,
+    "grid.file": Sort.INPUT,
+    "grid.zone": Sort.INPUT,
     "carbon.zone": Sort.INPUT,
     "carbon.mixed": Sort.INPUT,
     # everything else that a face meets

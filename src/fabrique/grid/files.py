@@ -35,7 +35,7 @@ from fabrique.core.energy import Window
 from fabrique.core.units import MICRO
 from fabrique.grid.series import Quantity, Series, Step, refused, series, skipped
 
-_MOST_BYTES: Final = 32 << 20
+MOST_BYTES: Final = 32 << 20
 MOST_ROWS: Final = 400_000  # eleven years of quarters of an hour
 _MOST_COMPLAINTS: Final = 50
 YEARS: Final = range(1990, 2200)
@@ -92,7 +92,7 @@ _Row = tuple[str, str, str | None]  # place, start, value as written (None: not 
 
 def read(path: Path, bridge_ms: int = 0) -> tuple[Series | None, list[Complaint]]:
     """The series in `path`, or None and every complaint (50 at most). Holes up to `bridge_ms` are bridged and said."""
-    raw, complaint = content(path, _MOST_BYTES)
+    raw, complaint = content(path, MOST_BYTES)
     return (None, [complaint]) if complaint else parse(raw, path.name, bridge_ms)
 
 
@@ -130,8 +130,8 @@ def content(path: Path, most: int) -> tuple[bytes, Complaint | None]:
 
 
 def _text(raw: bytes, reader: Reader) -> str | None:
-    if len(raw) > _MOST_BYTES:
-        reader.complain("", "file", "too-large", f"more than {_MOST_BYTES} bytes")
+    if len(raw) > MOST_BYTES:
+        reader.complain("", "file", "too-large", f"more than {MOST_BYTES} bytes")
         return None
     try:
         return raw.decode("utf-8-sig")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from fabrique.core.errors import FabriqueError
 from fabrique.grid import files, tables
 from fabrique.grid.files import Complaint
 from fabrique.grid.series import Series
 
-_TOLD = 5  # complaints in one message: the first ones tell what is wrong with a file
+_TOLD: Final = 5  # complaints in one message: the first ones tell what is wrong with a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +28,43 @@ class Known:
 def load(
     path: Path, columns: tables.Columns | None = None, *, forecast: Path | None = None, bridge_ms: int = 0
 ) -> Known:
-    """What `path` says: our CSV or JSON, or a Parquet table read by `columns`. Holes up to `bridge_ms` are bridged.
+    """What `path` says: a Parquet table, read by `columns`, or our own CSV or JSON.
 
-    `forecast` is a second file of our format, of what was expected. Raises `grid.file` with every complaint's place.
+    Holes up to `bridge_ms` are bridged. `forecast` is a second file, of ours, of what was expected. Raises `grid.file` with the places of what is wrong.
     """
-    if path.suffix.lower() == ".parquet":
-        actual, expected, digest = _table(path, columns)(bridge_ms)
-    else:
-        (actual, digest), expected = _own(path, bridge_ms), None
-    if forecast is None:
-        return Known(actual, expected, ((path.name, digest),))
-    told, digest_of_forecast = _own(forecast, bridge_ms)
-    for name in ("zone", "quantity", "unit"):
-        if getattr(told, name) != getattr(actual, name):
-            raise _broken([Complaint(forecast.name, name, "not-allowed", getattr(told, name))])
-    return Known(actual, told, ((path.name, digest), (forecast.name, digest_of_forecast)))
+    raw, (actual, expected) = _table(path, columns, bridge_ms) if columns else _own(path, bridge_ms)
+    digests = [(path.name, hashlib.sha256(raw).hexdigest())]
+    if forecast is not None:
+        raw, (expected, _) = _own(forecast, bridge_ms)
+        digests.append((forecast.name, hashlib.sha256(raw).hexdigest()))
+        for name in ("zone", "quantity", "unit"):
+            if getattr(expected, name) != getattr(actual, name):
+                raise _broken([Complaint(forecast.name, name, "not-allowed", getattr(expected, name))])
+    return Known(actual, expected, tuple(digests))
+
+
+def _table(path: Path, columns: tables.Columns, bridge_ms: int) -> tuple[bytes, tuple[Series, Series | None]]:
+    raw = _content(path, tables.MOST_BYTES)
+    found, complaints = tables.parse(raw, path.name, columns, bridge_ms)
+    if found is None:
+        raise _broken(complaints)
+    return raw, found
+
+
+def _own(path: Path, bridge_ms: int) -> tuple[bytes, tuple[Series, None]]:
+    raw = _content(path, files.MOST_BYTES)
+    found, complaints = files.parse(raw, path.name, bridge_ms)
+    if found is None:
+        raise _broken(complaints)
+    return raw, (found, None)
+
+
+def _content(path: Path, most: int) -> bytes:
+    raw, complaint = files.content(path, most)
+    if complaint:
+        raise _broken([complaint])
+    return raw
+
+
+def _broken(complaints: Sequence[Complaint]) -> FabriqueError:
+    return FabriqueError("grid.file", complaints=[str(c) for c in complaints[:_TOLD]])

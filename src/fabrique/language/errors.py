@@ -91,6 +91,9 @@ SENTENCES: Final[dict[str, str]] = {
     "grid.gap": msg("Nothing is known of the grid zone {zone} at {at_ms}."),
     "grid.gap?at_ms": msg("Nothing is known of the grid zone {zone} at that time."),
     "grid.broken": msg("The series of the grid zone {zone} can't be used: {why}."),
+    "grid.file": msg("The grid's file can't be used: {complaints}"),
+    "grid.file?complaints": msg("The grid's file can't be used."),
+    "grid.zone": msg("A series of {series} does not hold in {zone}."),
     "carbon.zone": msg("A factor of {factor} does not hold in {zone}."),
     "carbon.mixed": msg("Factors of two sorts do not add up: {left} and {right}."),
     # everything else that a face meets
