@@ -30,7 +30,8 @@ def load(
 ) -> Known:
     """What `path` says: a Parquet table, read by `columns`, or our own CSV or JSON.
 
-    Holes up to `bridge_ms` are bridged. `forecast` is a second file, of ours, of what was expected. Raises `grid.file` with the places of what is wrong.
+    Holes up to `bridge_ms` are bridged. `forecast` is a second file, of ours, of what was expected. Raises `grid.file`
+    with the places of what is wrong.
     """
     raw, (actual, expected) = _table(path, columns, bridge_ms) if columns else _own(path, bridge_ms)
     digests = [(path.name, hashlib.sha256(raw).hexdigest())]

@@ -107,7 +107,7 @@ def _rows(raw: bytes, columns: Columns, reader: Reader) -> _Rows:
 
 
 def _chosen(table: pl.LazyFrame, columns: Columns, reader: Reader) -> pl.LazyFrame | None:
-    """Row, time, actual and forecast of the zone alone; None and a complaint for a column that is missing or no number."""
+    """Row, time, actual and forecast of the zone alone; None with a complaint where a column is missing or wrong."""
     import polars as pl
 
     schema = table.collect_schema()
