@@ -94,6 +94,10 @@ def deployments(draw: st.DrawFn) -> d.Deployment:
             "money": d.Money(currency="EUR", prices=draw(st.dictionaries(units, st.integers(0, 10**15)))),
             "pools": draw(st.dictionaries(ids, st.integers(0, 100_000), max_size=10)),
             "engines": (d.EngineOf(name=draw(ids), kind="local", partitions=(partition,)),),
+            "grid": tuple(
+                d.GridFiles(zone=zone, actual=draw(names), forecast=draw(st.none() | names))
+                for zone in draw(st.lists(st.sampled_from(("LU", "CA-QC", "SE-SE3")), unique=True))
+            ),
         }
     )
 
@@ -153,6 +157,21 @@ def test_a_broken_file_is_told_at_its_line(old: str, new: str, start: str, code:
 def test_two_engines_never_serve_one_partition() -> None:
     text = TEXT + '\n[[engines]]\nname = "other"\nkind = "local"\npartitions = ["this-machine"]\n'
     assert told(text) == [(len(text.splitlines()), "engines[1].partitions", "hub.duplicate-id")]
+
+
+def test_the_grids_files_are_named_once_a_zone() -> None:
+    files = d.GridFiles(zone="LU", actual="grid/lu.csv")
+    text = d.write(PLAIN.model_copy(update={"grid": (files, files.model_copy(update={"zone": "FR"}))}))
+    back, complaints = d.parse(text.encode(), "f")
+    assert complaints == []
+    assert back is not None
+    assert [(g.zone, g.actual, g.forecast) for g in back.grid] == [
+        ("LU", "grid/lu.csv", None), ("FR", "grid/lu.csv", None),
+    ]  # fmt: skip
+    twice = text.replace('zone = "FR"', 'zone = "LU"')
+    second = [i for i, line in enumerate(twice.splitlines(), 1) if line == 'zone = "LU"'][1]
+    assert told(twice) == [(second, "grid[1].zone", "hub.duplicate-id")]
+    assert told(text.replace('zone = "FR"', 'zone = "France"'))[0][2] == "value.pattern"
 
 
 def test_a_stranger_file_never_raises(tmp_path: Path) -> None:

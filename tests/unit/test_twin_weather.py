@@ -58,7 +58,7 @@ def test_a_published_forecast_is_the_decisions_and_what_was_the_books() -> None:
     assert (found.forecast.intensity.tolist(), found.actual.intensity.tolist()) == ([19, 33], [20, 30])
     assert (found.forecast.start_ms, found.forecast.step_ms) == (HOUR_MS, HOUR_MS)
     assert found.forecast.intensity.dtype == found.actual.intensity.dtype == np.int64
-    assert found.forecast.price is found.actual.price is found.currency is None
+    assert (found.forecast.price, found.actual.price, found.currency) == (None, None, None)
     assert found.forecast.horizon_ms is None
     assert found.digests == (("lu.csv", "0" * 64),)
     assert not isinstance(found.forecast, w.Actual)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from django.conf import settings
 
@@ -17,11 +18,13 @@ from fabrique.core.admission.filter import Offer
 from fabrique.core.booking import Frozen, find_rate
 from fabrique.core.carbon import Factor
 from fabrique.core.catalogue import Device, DeviceKind
+from fabrique.core.energy import Window
 from fabrique.core.errors import FabriqueError
 from fabrique.core.hub import Hub, Site
 from fabrique.core.units import Unit, time_unit
 from fabrique.definitions import accelerators, deployment, hubs, modes, zones
 from fabrique.definitions.deployment import Deployment
+from fabrique.grid.live import Hourly
 
 YEAR_MS = 365 * 86_400_000
 PUE_OF_ONE_MACHINE = 1_000  # a lone machine has no facility around it; the meter is its own
@@ -130,12 +133,38 @@ class ThisHub:
             raise FabriqueError("grid.gap", zone=self.zone, at_ms=now)
         return zone.latest()
 
+    @cached_property
+    def hourly(self) -> Hourly | None:
+        """The files that the deployment names for this machine's zone; None: it names none."""
+        own = next((files for files in self.deployment.grid if files.zone == self.zone), None)
+        if own is None:
+            return None
+        return Hourly(self.zone, self.home / own.actual, self.home / own.forecast if own.forecast else None)
+
+    def expected(self, now: int) -> Told:
+        """What holds freeze: the intensity forecast for `now`, else the yearly average. Raises `grid.gap`."""
+        hourly = self.hourly
+        return self._told(now, None if hourly is None else lambda: hourly.expected(now))
+
+    def actual(self, window: Window) -> Told:
+        """What the books use: the intensity as it was, else the yearly average. Raises `grid.gap`."""
+        hourly = self.hourly
+        return self._told(window.end_ms, None if hourly is None else lambda: hourly.actual(window))
+
+    def _told(self, at_ms: int, ask: Callable[[], tuple[Factor, str]] | None) -> Told:
+        if ask is None:
+            factor = self.factor(at_ms)
+            return Told(factor, _named(factor))
+        try:
+            factor, how = ask()
+        except FabriqueError as error:
+            factor = self.factor(at_ms)
+            return Told(factor, f"{_named(factor)}, yearly average in place of the hourly series: {error.code}")
+        return Told(factor, f"{_named(factor)}, {how}")
+
     def frozen(self, unit: Unit, now: int) -> Frozen:
-        """The carbon factor and the price in force at `now`."""
-        factor = self.factor(now)
-        name = (
-            f"{factor.zone} {factor.year} {factor.kind} {factor.scope or 'unstated'} {factor.basis} ({factor.source})"
-        )
+        """The carbon factor expected and the price in force at `now`."""
+        factor, name = self.expected(now)
         try:
             rate = find_rate(ledger.rates(), unit, now)
         except FabriqueError:
@@ -154,6 +183,17 @@ class ThisHub:
             operator=str(self.hub.operator.best or ""),
             nexus=None if told is None else known.get(told, "assess"),
         )
+
+
+class Told(NamedTuple):
+    """A factor, and which one it is: its sort, its source, and whether it was expected, was, or stands in."""
+
+    factor: Factor
+    name: str
+
+
+def _named(f: Factor) -> str:
+    return f"{f.zone} {f.year} {f.kind} {f.scope or 'unstated'} {f.basis} ({f.source})"
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,14 @@ class Money(Part):
     prices: dict[str, Annotated[int, Field(ge=0, le=10**15)]] = {}
 
 
+class GridFiles(Part):
+    """Files of a zone's carbon intensity over time, in the home or by their whole path: what was, what is expected."""
+
+    zone: Annotated[str, Field(pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,8}){0,3}$")]
+    actual: Name
+    forecast: Name | None = None
+
+
 class Deployment(Part):
     """`pools`: the shares in use, in parts per million."""
 
@@ -111,6 +119,7 @@ class Deployment(Part):
     portal: Portal = Portal()
     pools: dict[Id, Annotated[int, Field(ge=0, le=PPM)]] = {}
     engines: tuple[EngineOf, ...] = Field(min_length=1, max_length=100)
+    grid: tuple[GridFiles, ...] = Field(default=(), max_length=100)
 
     @property
     def created_ms(self) -> int:
@@ -167,6 +176,8 @@ def write(deployment: Deployment) -> str:
     lines += ["", "# Parts per million.", *_table("pools", deployment.pools)[1:]]
     for engine in deployment.engines:
         lines += _table("[engines]", engine.model_dump())
+    for files in deployment.grid:
+        lines += _table("[grid]", files.model_dump())
     return "\n".join(lines) + "\n"
 
 
@@ -201,6 +212,10 @@ def _rules(document: Document, deployment: Deployment) -> Iterable[Complaint]:
     for i, uuid in enumerate(uuids):
         if uuid in uuids[:i]:
             yield document.complaint(("local", "gpus", i, "uuid"), "hub.duplicate-id", id=uuid)
+    zones = [files.zone for files in deployment.grid]
+    for i, zone in enumerate(zones):
+        if zone in zones[:i]:
+            yield document.complaint(("grid", i, "zone"), "hub.duplicate-id", id=zone)
     if sum(deployment.pools.values()) > PPM:
         total = sum(deployment.pools.values())
         yield document.complaint(("pools",), "hub.shares-above-whole", total_ppm=total)

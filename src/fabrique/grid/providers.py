@@ -17,7 +17,7 @@ from fabrique.core.units import HOUR_MS, ceil_divide
 from fabrique.grid.series import Series, Step, series
 
 _DAY_MS: Final = 24 * HOUR_MS
-_STALE_MS: Final = 7 * _DAY_MS
+STALE_MS: Final = 7 * _DAY_MS
 _INTENSITY_UNIT: Final = "mg/kWh"
 
 
@@ -101,7 +101,7 @@ class FileProvider:
         at_ms = window.start_ms
         ended = bisect_right(self.series.steps, at_ms, key=lambda s: s.window.end_ms)
         last = self.series.steps[ended - 1] if ended else None
-        if last is None or at_ms - last.window.end_ms > _STALE_MS:
+        if last is None or at_ms - last.window.end_ms > STALE_MS:
             raise FabriqueError("grid.gap", zone=self.zone, quantity=self.series.quantity, at_ms=at_ms)
         day = Window(last.window.end_ms - _DAY_MS, last.window.end_ms)
         if not _covers(self.series, day):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from fabrique.apps.access import services as access
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.this_hub import YEAR_MS, ThisHub
@@ -9,12 +11,24 @@ from fabrique.core import booking
 from fabrique.core.units import Amount
 from fabrique.operate.founding import yearly
 
+log = logging.getLogger("fabrique.loop")
+
 
 def perform(here: ThisHub, *, now: int) -> None:
     """Everything that is due at `now`; repeating it does nothing twice."""
     access.end_allocations(now=now)
     renew_capacity(here, now=now)
     ledger.checkpoint(here.hub.id, now=now)
+    check_grid(here, now=now)
+
+
+def check_grid(here: ThisHub, *, now: int) -> None:
+    """Say once that the grid's files can't be used, and once that they can again."""
+    told = here.hourly.news(now) if here.hourly else None
+    if told:
+        log.warning("the yearly average stands in for the grid's files: %s", told)
+    elif told is not None:
+        log.info("the grid's files are used again")
 
 
 def renew_capacity(here: ThisHub, *, now: int) -> bool:

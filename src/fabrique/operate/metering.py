@@ -205,7 +205,7 @@ class Metering:
     def _book(
         self, acts: ledger.Batch, window: Window, parts: Parts, runs: Sequence[Run], seen: Mapping[str, Seen]
     ) -> None:
-        here, factor = self.here, self.here.factor(window.end_ms)
+        here, was = self.here, self.here.actual(window)
         provenance = least_certain(parts.provenances) if parts.provenances else _NOTHING
         said = {**provenance.as_json(), **({"detail": CLOCK_STEP} if parts.stepped else {})}
         # what the facility adds, shared so that every part keeps its sum
@@ -229,8 +229,8 @@ class Metering:
             overhead_mj=overhead,
             residual_mj=facility - total_jobs - parts.idle - overhead,
             cap_w=here.cap_w,
-            mg_per_kwh=factor.mg_per_kwh,
-            provenance={**said, "within_bound": parts.within_bound},
+            mg_per_kwh=was.factor.mg_per_kwh,
+            provenance={**said, "within_bound": parts.within_bound, **({"factor": was.name} if here.hourly else {})},
         )
         for run in runs:
             run.energy_mj += parts.jobs[str(run.id)]

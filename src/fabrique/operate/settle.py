@@ -11,6 +11,7 @@ from fabrique.apps.jobs.cycle import Seen
 from fabrique.apps.jobs.models import HubState, Intent, Run, RunState
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.this_hub import ThisHub
+from fabrique.core.energy import Window
 from fabrique.core.job import EndState
 from fabrique.operate.metering import Metering
 from fabrique.operate.observe import Sight, intent_of
@@ -67,7 +68,6 @@ def book(
     now: int,
 ) -> int:
     """The energy of the window and the charges of what is over, as one entry. Answers how many runs were settled."""
-    factor = here.factor(now)
     settled = 0
     with ledger.batch("cycle", {"epoch": epoch}, now=now) as acts:
         cycle.check_lease(epoch)
@@ -75,11 +75,21 @@ def book(
         for run in over:
             try:
                 with acts.apart():
-                    cycle.settle(acts, run, sight.runs[str(run.id)], factor.mg_per_kwh, now=now)
+                    seen = sight.runs[str(run.id)]
+                    was = here.actual(_life(run, seen, now))
+                    said = was.name if here.hourly else ""
+                    cycle.settle(acts, run, seen, was.factor.mg_per_kwh, said, now=now)
                 settled += 1
             except Exception:
                 log.exception("run %s can't be settled; its hold stands until it can", run.id)
     return settled
+
+
+def _life(run: Run, seen: Seen, now: int) -> Window:
+    """From its start to its end or its last sign of life: the time over which a run's energy is taken to be even."""
+    end = seen.ended_ms or seen.last_seen_ms or now
+    start = seen.started_ms or run.started_ms or end
+    return Window(min(start, end), end)
 
 
 def refused(run: Run, why: str, epoch: int, *, now: int) -> None:

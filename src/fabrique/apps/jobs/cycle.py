@@ -185,8 +185,11 @@ def observe(run: Run, seen: Seen, *, now: int) -> None:
         Intent.objects.filter(run=run, act="submit", resolved_ms__isnull=True).update(resolved_ms=now)
 
 
-def settle(acts: ledger.Batch, run: Run, seen: Seen, mg_per_kwh: int, *, now: int) -> None:
-    """A run that is over, charged once from its totals; its job gets its last state. Joins the batch's transaction."""
+def settle(acts: ledger.Batch, run: Run, seen: Seen, mg_per_kwh: int, factor: str = "", *, now: int) -> None:
+    """A run that is over, charged once from its totals; its job gets its last state. Joins the batch's transaction.
+
+    `mg_per_kwh` is the intensity as it was, `factor` which one that is where it may differ from the frozen one.
+    """
     run = Run.objects.select_for_update().get(pk=run.pk)
     if run.state not in (RunState.PLANNED, RunState.RUNNING):
         return
@@ -198,7 +201,7 @@ def settle(acts: ledger.Batch, run: Run, seen: Seen, mg_per_kwh: int, *, now: in
         acts.release(hold)
         run.state = RunState.ABANDONED
     else:
-        _charge(acts, run, hold, seen, end, mg_per_kwh)
+        _charge(acts, run, hold, seen, end, mg_per_kwh, factor)
         run.state = RunState.LOST if end is EndState.LOST else RunState.ENDED
     run.ended_ms, run.exit_code = seen.ended_ms or seen.last_seen_ms, seen.exit_code
     run.reason = _why(end, seen, run).as_json()
@@ -208,7 +211,7 @@ def settle(acts: ledger.Batch, run: Run, seen: Seen, mg_per_kwh: int, *, now: in
     _finish(run, end, now=now)
 
 
-def _charge(acts: ledger.Batch, run: Run, hold: Hold, seen: Seen, end: EndState, mg_per_kwh: int) -> None:
+def _charge(acts: ledger.Batch, run: Run, hold: Hold, seen: Seen, end: EndState, mg_per_kwh: int, factor: str) -> None:
     started = seen.started_ms or 0
     run.started_ms = started
     run.elapsed_ms = max((seen.ended_ms or seen.last_seen_ms or started) - started, 0)
@@ -223,6 +226,8 @@ def _charge(acts: ledger.Batch, run: Run, hold: Hold, seen: Seen, end: EndState,
         "rate": frozen.rate,
         "energy": run.energy_provenance,
     }
+    if factor:
+        detail["actual_factor"] = factor
     bucket = "lost" if end is EndState.LOST else "used"
     charged = acts.settle(hold, actual, detail, bucket)
     site = str(run.bound["site"])
