@@ -1,0 +1,140 @@
+"""Phase 6, *Defer*: in which slots of a forecast the flexible jobs run, or why waiting is not worth it here.
+
+The caller gives what is left after the jobs that can't wait, slot by slot, and takes what comes out as a wish: it plans
+again whenever it knows more. Without a limit on room an unbroken run starts at the optimum; otherwise jobs choose in
+order of slack, each the cheapest slots that those before it left. A job is never put past its latest end while it
+fits before it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from fabrique.core.units import HOUR_MS
+
+Ints = npt.NDArray[np.int64]
+
+UNLIMITED = 2**62
+
+
+class Verdict(IntEnum):
+    """What phase 6 says of a job."""
+
+    RUN_NOW = 0  # nothing is cheaper than its soonest start
+    NOT_WORTH = 1  # something is, by less than the site's floor
+    DEFERRED = 2  # later, or paused, until `start_ms`
+    NO_SLACK = 3  # it has to start, or to go on
+
+
+class Began(IntEnum):
+    FRESH = 0  # it never ran: its first start is free
+    PAUSED = 1  # it waits at a checkpoint: starting costs a restart
+    RUNNING = 2  # going on is free, going on later costs a restart
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """Slots [edges_ms[s], edges_ms[s+1]), the first of which begins now; values per kWh (mg, or micro-currency).
+
+    `milli_devices` and `power_mw` are what flexible jobs may use in each slot; `UNLIMITED` where there is no limit.
+    """
+
+    edges_ms: Ints
+    value: Ints
+    milli_devices: Ints
+    power_mw: Ints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flexible:
+    """Jobs as int64 columns of one length. `end_ms`: the latest end; `run_ms`: what is left to run, restarts aside.
+
+    `milli_devices` and `power_mw` are the whole job's; `preemptible` 0 or 1; `began` of `Began`.
+    """
+
+    release_ms: Ints
+    end_ms: Ints
+    run_ms: Ints
+    milli_devices: Ints
+    power_mw: Ints
+    preemptible: Ints
+    began: Ints
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What a restart from a checkpoint costs, and the least saving worth a wait, in values and in
+    permille of the cost.
+    """
+
+    restart_ms: int = 0
+    floor: int = 0
+    floor_permille: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deferrals:
+    """One row a job. `share_ms[j, s]`: how long job j runs in slot s. Costs are value × ms for one watt.
+
+    `cost_soonest` is that of the first start there is room for. Nothing is counted past the horizon.
+    """
+
+    verdict: Ints
+    start_ms: Ints
+    cost_soonest: Ints
+    cost_plan: Ints
+    share_ms: Ints
+
+
+def in_order(forecast: Forecast, jobs: Flexible) -> npt.NDArray[np.intp]:
+    """Rows by slack, then by everything else that tells two jobs apart: the order they were given in
+    counts for nothing.
+    """
+    earliest = np.maximum(jobs.release_ms, forecast.edges_ms[0])
+    slack = jobs.end_ms - earliest - jobs.run_ms
+    columns = (jobs.began, jobs.preemptible, jobs.power_mw, jobs.milli_devices, jobs.run_ms, jobs.end_ms, slack)
+    return np.lexsort(columns)
+
+
+def defer(forecast: Forecast, jobs: Flexible, site: Site) -> Deferrals:
+    """When each job runs. Nothing given is changed; equal jobs and forecasts get equal answers, in any order.
+
+    A job longer than what is left of the horizon has no slack in it and is not put off.
+    """
+    from fabrique.core.admission.kernels import deferral as kernel
+
+    lengths = np.diff(forecast.edges_ms)
+    rows = (jobs.release_ms, jobs.end_ms, jobs.run_ms, jobs.milli_devices, jobs.power_mw, jobs.preemptible, jobs.began)
+    answer = np.zeros((len(jobs.run_ms), kernel.ANSWER_COLUMNS), np.int64)
+    share = np.zeros((len(jobs.run_ms), len(lengths)), np.int64)
+    kernel.plan(
+        forecast.edges_ms,
+        forecast.value,
+        np.minimum(forecast.milli_devices, UNLIMITED // lengths) * lengths,
+        np.minimum(forecast.power_mw, UNLIMITED // lengths) * lengths,
+        np.column_stack(rows),
+        in_order(forecast, jobs),
+        site.restart_ms,
+        site.floor,
+        site.floor_permille,
+        answer,
+        share,
+    )
+    return Deferrals(
+        verdict=answer[:, kernel.VERDICT],
+        start_ms=answer[:, kernel.START],
+        cost_soonest=answer[:, kernel.COST_SOONEST],
+        cost_plan=answer[:, kernel.COST_PLAN],
+        share_ms=share,
+    )
+
+
+def values(cost: int, power_mw: int) -> int:
+    """`cost` (value × ms for one watt) of a job that draws `power_mw`, in values: mg or micro-currency,
+    rounded down.
+    """
+    return cost * power_mw // (1000 * 1000 * HOUR_MS)
