@@ -96,6 +96,29 @@ SENTENCES: Final[dict[str, str]] = {
     "grid.zone": msg("A series of {series} does not hold in {zone}."),
     "carbon.zone": msg("A factor of {factor} does not hold in {zone}."),
     "carbon.mixed": msg("Factors of two sorts do not add up: {left} and {right}."),
+    # traces and workloads of the twin
+    "trace.missing": msg("There is no trace {file}."),
+    "trace.unreadable": msg("The trace {file} can't be read: it must be a regular file that you may open."),
+    "trace.too-large": msg("The trace {file} is too large: {most} at most."),
+    "trace.compressed": msg("The trace {file} is not whole: it can't be decompressed."),
+    "trace.encoding": msg("{place}: this is not UTF-8 text."),
+    "trace.format": msg(
+        "{file} is no trace that can be read: SWF, sacct (with a header, or JSON), Parquet or CSV with a column map."
+    ),
+    "trace.line": msg("{place}: {found} fields stand where {wanted} should."),
+    "trace.value": msg("{place}: {field}: “{value}” can't be used."),
+    "trace.column": msg("{file} has no column {column}."),
+    "trace.refused": msg("{file} holds an answer with errors instead of jobs: {said}"),
+    "trace.empty": msg("{file} holds no job that can be replayed."),
+    "trace.timezone": msg("“{zone}” is not a time zone."),
+    "trace.load": msg("A load is a number above 0 and at most 100, not {load}."),
+    "trace.span": msg("The arrivals of {file} can't be rescaled: all its jobs come at one instant, or too far apart."),
+    # fleets and worlds of the twin
+    "twin.site": msg("There is no site “{site}” here; there is {sites}."),
+    "twin.fleet": msg("{hub} can't be simulated: {field} is neither published nor assumed."),
+    "twin.cap": msg("A cap of {cap_w} at {site} can't be kept: its machines draw {idle_w} with no work."),
+    "twin.event": msg("The event at {site} ends before it begins."),
+    "twin.pool": msg("There is no pool “{pool}” here; there is {pools}."),
     # everything else that a face meets
     "request.broken": msg("This request can't be read ({why})."),
     "request.broken?why": msg("This request can't be read."),
@@ -115,6 +138,8 @@ _SPECIAL: Final[dict[str, dict[str, str]]] = {
     "request.too-large": {"most": "bytes"},
     "port.busy": {"port": "text"},
     "port.refused": {"port": "text"},
+    "twin.cap": {"cap_w": "watts", "idle_w": "watts"},
+    "trace.too-large": {"most": "bytes"},
 }
 
 

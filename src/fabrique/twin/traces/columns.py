@@ -126,27 +126,23 @@ class _Reader:
     def length(self, of: Length) -> Ints:
         return self.number(of.column, _PER_UNIT[of.unit])
 
-    def time(self, of: Time, *, needed: bool = True) -> Ints:
+    def time(self, of: Time) -> Ints:
         import polars as pl
 
         given = self.table[of.column]
         if of.unit != "time":
-            found = self.number(of.column, _PER_UNIT[of.unit])
-        else:
-            slurm_words.zone(self.wanted.timezone)
-            when = _instants(given, self.wanted.timezone)
-            known = given.is_not_null() & (given.cast(pl.String) != "")
-            self._all(when.is_not_null().to_numpy() | ~known.fill_null(False).to_numpy(), of.column)
-            found = when.fill_null(-1).to_numpy().astype(np.int64)
-        if needed:
-            self._all(found >= 0, of.column)
-        return found
+            return self.number(of.column, _PER_UNIT[of.unit])
+        slurm_words.zone(self.wanted.timezone)
+        when = _instants(given, self.wanted.timezone)
+        known = given.is_not_null() & (given.cast(pl.String) != "")
+        self._all(when.is_not_null().to_numpy() | ~known.fill_null(False).to_numpy(), of.column)
+        return when.fill_null(-1).to_numpy().astype(np.int64)
 
     def between(self, start: Time | None, end: Time | None) -> Ints:
         """From start to end; unknown, so no run, where either is."""
         if start is None or end is None:
             raise FabriqueError("trace.column", file=self.raw.name, column="start, end")
-        first, last = self.time(start, needed=False), self.time(end, needed=False)
+        first, last = self.time(start), self.time(end)
         return np.where((first >= 0) & (last >= 0), last - first, -1)
 
     def milli_devices(self) -> Ints:

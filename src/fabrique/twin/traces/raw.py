@@ -38,13 +38,19 @@ class Raw:
         return text
 
     def _encoding(self, at: int) -> FabriqueError:
-        return FabriqueError("trace.encoding", file=self.name, line=self.content.count(b"\n", 0, at) + 1)
+        return FabriqueError("trace.encoding", **self._place(self.content.count(b"\n", 0, at) + 1))
+
+    def _place(self, line: int) -> dict[str, object]:
+        return {"file": self.name, "line": line, "place": f"{self.name}:{line}"}
+
+    def ragged(self, line: int, found: int, wanted: int) -> FabriqueError:
+        """`trace.line`: so many fields stand on `line` where so many should."""
+        return FabriqueError("trace.line", **self._place(line), found=found, wanted=wanted)
 
     def broken(self, line: int, field: str, value: object) -> FabriqueError:
         """`trace.value`: what stands in `field` of `line` can't be read."""
-        return FabriqueError(
-            "trace.value", file=self.name, line=line, field=printable(field, 80), value=printable(str(value)[:200], 60)
-        )
+        field, text = printable(field, 80), printable(str(value)[:200], 60)
+        return FabriqueError("trace.value", **self._place(line), field=field, value=text)
 
 
 def load(path: Path) -> Raw:

@@ -48,7 +48,7 @@ def everyone(name: str, rows: int) -> Named:
 
 @dataclass(slots=True, kw_only=True)
 class Rows:
-    """What a reader found, a row a job; times in ms, a walltime or a predecessor's number that is unknown -1."""
+    """What a reader found, a row a job; times in ms, and -1 where one is unknown, as a predecessor's number."""
 
     line: Ints  # where the job stands in the file, for messages
     number: Ints
@@ -106,7 +106,11 @@ def trace_of(raw: Raw, rows: Rows, *, processors: int | None, whole_node_devices
 
 def _kept(rows: Rows, processors: int | None) -> npt.NDArray[np.intp]:
     """The rows that the convention keeps; each other one is counted under the first cause that holds."""
-    causes = [("no-run", rows.run_ms <= 0), ("no-devices", rows.milli_devices <= 0)]
+    causes = [
+        ("no-submit", rows.submit_ms < 0),
+        ("no-run", rows.run_ms <= 0),
+        ("no-devices", rows.milli_devices <= 0),
+    ]
     if processors is not None:
         causes.append(("larger-than-machine", rows.milli_devices > processors * 1_000))
     kept = np.ones(len(rows.number), bool)

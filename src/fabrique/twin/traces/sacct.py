@@ -64,7 +64,7 @@ def _records(raw: Raw, local: tzinfo) -> Iterator[Record]:
         if values == names:  # two exports, one after the other
             continue
         if len(values) != len(names):
-            raise FabriqueError("trace.line", file=raw.name, line=number, found=len(values), wanted=len(names))
+            raise raw.ragged(number, len(values), len(names))
         yield _record(raw, number, dict(zip(names, values, strict=True)), local)
 
 
@@ -144,9 +144,7 @@ def _left_out(record: Record) -> str:
         return "step"
     if record.state in slurm.NOT_STARTED:
         return "pending"
-    if record.state in slurm.NOT_ENDED:
-        return "unfinished"
-    return "no-submit" if record.submit_ms < 0 else ""
+    return "unfinished" if record.state in slurm.NOT_ENDED else ""
 
 
 def _rows(found: list[Record], devices: list[int]) -> Rows:

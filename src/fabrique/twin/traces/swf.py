@@ -25,7 +25,7 @@ FIELDS: Final = (
 ).split()
 _AT: Final = {name: i for i, name in enumerate(FIELDS)}
 _FOREIGN: Final = re.compile(r"[^0-9eE+\-. \t\r\f\v]")
-_HEADER: Final = re.compile(r";\s*(UnixStartTime|MaxProcs|TimeZone)\s*:\s*(-?[0-9]{1,15})\s*$")
+_HEADER: Final = re.compile(r";\s*(UnixStartTime|MaxProcs|TimeZone)\s*:\s*(-?[0-9]{1,12})\s*$")
 _PARTIAL: Final = (2, 3, 4)  # pieces of a job that was checkpointed, beside the line that sums it up
 _EXACT: Final = 1 << 53
 _MOST_SECONDS: Final = 1 << 44
@@ -40,7 +40,7 @@ def read(raw: Raw) -> Rows:
     rows = Rows(
         line=lines,
         number=table[:, _AT["job"]].astype(np.int64),
-        submit_ms=_ms(table, "submit") + max(start, 0) * SECOND,
+        submit_ms=_ms(table, "submit", max(start, 0)),
         run_ms=_ms(table, "run"),
         walltime_ms=_ms(table, "requested-time"),
         milli_devices=_processors(table) * 1_000,
@@ -79,8 +79,7 @@ def _numbers(raw: Raw, body: list[str], lines: Ints) -> npt.NDArray[np.float64]:
     text = "\n".join(body)
     for i, line in enumerate(body):
         if len(line.split()) != len(FIELDS):
-            found = len(line.split())
-            raise FabriqueError("trace.line", file=raw.name, line=int(lines[i]), found=found, wanted=len(FIELDS))
+            raise raw.ragged(int(lines[i]), len(line.split()), len(FIELDS))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # it stops at what is no number: the size tells
         try:
@@ -119,9 +118,11 @@ def _without_pieces(table: npt.NDArray[np.float64], lines: Ints) -> tuple[npt.ND
     return table[~twice], lines[~twice], int(twice.sum())
 
 
-def _ms(table: npt.NDArray[np.float64], name: str) -> Ints:
+def _ms(table: npt.NDArray[np.float64], name: str, start: int = 0) -> Ints:
+    """ms of a field in seconds, from `start`; -1 where it is unknown."""
     seconds = table[:, _AT[name]]
-    return np.where(seconds < 0, -1, np.rint(np.maximum(seconds, 0) * SECOND)).astype(np.int64)
+    known = np.rint(np.maximum(seconds, 0) * SECOND).astype(np.int64) + start * SECOND
+    return np.where(seconds < 0, -1, known)
 
 
 def _processors(table: npt.NDArray[np.float64]) -> Ints:
