@@ -8,6 +8,7 @@ percentile one.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
@@ -41,7 +42,7 @@ class Difference:
 
 def block_length(days: int) -> int:
     """Days in a block: the nearest whole of the cube root, at least one."""
-    return max(1, round(float(days) ** (1 / 3)))
+    return max(1, round(math.cbrt(days)))
 
 
 @lru_cache(maxsize=8)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from fabrique.core.units import HOUR_MS
 
 if TYPE_CHECKING:
-    from highspy import Highs, HighsLp
+    from highspy import HighsLp
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -222,7 +222,7 @@ def _programme(slots: Slots, groups: _Groups) -> tuple[HighsLp, int]:
     return programme, cells * levels
 
 
-def _solver(time_limit_s: float) -> Highs:
+def _solver(time_limit_s: float) -> Any:
     """HiGHS: interior point without crossover, one thread and one seed, so that it answers the same twice."""
     from highspy import Highs
 

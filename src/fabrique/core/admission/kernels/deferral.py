@@ -239,8 +239,8 @@ def settle(
             block, price = best_start(edges, value, total, room, power, earliest, end - later, later, milli, mw, False)
             if block >= 0 and (best < 0 or price <= lowest):
                 best, lowest, in_pieces = block, price, False
-        if soonest < 0 and best >= 0:
-            at_soonest = lowest
+        if soonest < 0:
+            at_soonest = lowest if best >= 0 else charged
         if best >= 0 and (soonest < 0 or worth(at_soonest - lowest, at_soonest, mw, floor, floor_permille)):
             verdict = DEFERRED if best > earliest else RUN_NOW
             start, length, charged = best, later, lowest

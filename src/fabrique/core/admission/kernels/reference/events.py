@@ -5,7 +5,7 @@ from __future__ import annotations
 from fabrique.core.admission.kernels.reference.model import Job, Option, Run, World
 from fabrique.core.admission.kernels.reference.questions import pending, pool_used, rate
 from fabrique.core.admission.rules import Flags
-from fabrique.core.admission.tables import AWAY, DONE, NONE, PPM, READY, RUNNING, V_NONE
+from fabrique.core.admission.tables import AWAY, DONE, PPM, READY, RUNNING, V_NONE
 
 DAY_MS = 86_400_000
 _DAYS = 400  # a use so old has decayed to nothing
@@ -67,7 +67,6 @@ def preempt(world: World, run: Run, backoff_ms: int, now_ms: int) -> None:
     job.status = AWAY
     job.preemptions += 1
     job.not_before = now_ms + backoff_ms * 2 ** min(job.preemptions - 1, _DOUBLINGS)
-    job.shape = NONE  # what is left of it is like no other's
     for row, ask in job.asks:
         world.room[row] += ask
 

@@ -133,6 +133,7 @@ def _follow(twin: _Twin, decision: Decision, now_ms: int) -> None:
 
 def _stop(twin: _Twin, job: Job, work: _Work, now_ms: int) -> None:
     """A job that writes checkpoints goes on from where it was; another begins again."""
+    job.shape = NONE  # what is left of it is like no other's
     if job.preemptible:
         left = work.left - work.done(now_ms)
         twin.left[job.row] = left + twin.restart
