@@ -67,8 +67,8 @@ def test_traces_without_estimates_or_requests_are_read(traces: Path) -> None:
 
 def test_processors_are_those_requested_else_those_allocated(tmp_path: Path) -> None:
     lines = (row(1, 0, 9, requested=8, allocated=4), row(2, 0, 9, requested=-1, allocated=4), row(3, 0, 9, requested=0))
-    trace = read(swf(tmp_path, *lines))
-    assert trace.milli_devices.tolist() == [8_000, 4_000]
+    trace = read(swf(tmp_path, *lines, row(4, 0, 9, requested=0, allocated=2)))
+    assert trace.milli_devices.tolist() == [8_000, 4_000, 2_000]
     assert dict(trace.dropped) == {"no-devices": 1}
 
 
