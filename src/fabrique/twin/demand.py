@@ -68,7 +68,9 @@ def distinct(*columns: tuple[Ints, bool]) -> tuple[Ints, npt.NDArray[np.intp]]:
     count = 1
     for column, descending in columns:
         rank, size = _ranked(column)
-        code, count = _ranked(code * size + (size - 1 - rank if descending else rank))
+        if descending:
+            rank = size - 1 - rank
+        code, count = (rank, size) if count == 1 else _ranked(code * size + rank)
     first = np.zeros(count, np.intp)
     first[code[::-1]] = np.arange(len(code) - 1, -1, -1)
     return code, first

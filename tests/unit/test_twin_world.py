@@ -1,0 +1,450 @@
+"""The tables that a replay starts from: needs, options, lines, shapes, quotas, caps and the grid, from a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fabrique.core.admission import tables as t
+from fabrique.core.admission.kernels.reference.replay import replay
+from fabrique.core.admission.kernels.reference.tables import read
+from fabrique.core.admission.rules import Rules
+from fabrique.core.admission.tables import NONE, PPM
+from fabrique.core.errors import FabriqueError
+from fabrique.definitions import hubs
+from fabrique.definitions import rules as rule_sets
+from fabrique.twin.fleet import Domain, Fleet, Pace, Place, Pool, Site, bare, with_event
+from fabrique.twin.fleet_of_hub import of_hub, saturated_site
+from fabrique.twin.trace import COLUMNS, Trace
+from fabrique.twin.world import Outlook, World, world
+
+HOUR = 3_600_000
+EASY, FRUGAL = rule_sets.load("easy"), rule_sets.load("frugal")
+DEFAULTS = {
+    "run_ms": 1000,
+    "walltime_ms": 2000,
+    "milli_devices": 1000,
+    "nodes": 0,
+    "project": 0,
+    "pool": 0,
+    "work_class": 0,
+    "priority": 0,
+    "slack_ms": -1,
+    "tolerance_permille": 0,
+    "preemptible": 0,
+    "after": -1,
+}
+
+
+def trace(
+    rows: Sequence[dict[str, int]],
+    *,
+    pools: tuple[str, ...] = ("all",),
+    projects: tuple[str, ...] = ("p", "q", "r"),
+    work_classes: tuple[str, ...] = ("training-compute", "training-memory", "any"),
+) -> Trace:
+    """Jobs a second apart, with what a row says in place of the defaults."""
+    full = [{"number": i + 1, "submit_ms": 1_000_000 + i * 1000, **DEFAULTS, **row} for i, row in enumerate(rows)]
+    columns = {name: np.array([row[name] for row in full], np.int64) for name in COLUMNS}
+    names = {"projects": projects, "pools": pools, "work_classes": work_classes}
+    return Trace(source="test", digest="0", **names, **columns)  # type: ignore[arg-type]
+
+
+def pair(**changes: object) -> Fleet:
+    """Two places: a small one of nodes of 4, a large one of nodes of 8 that is half as fast and thriftier."""
+
+    def pace(limit: int, speed: int, booked: int) -> Pace:
+        return Pace(limit_permille=limit, speed_ppm=speed, nameplate_mw=1200, measured_mw=booked, draw_mw=booked // 2)
+
+    fast = (pace(1000, 1_000_000, 1000), pace(700, 900_000, 600))
+    slow = (pace(1000, 500_000, 300), pace(700, 400_000, 200))
+    shared = {"site": "s", "kind": "k", "domain": "s"}
+    fleet = Fleet(
+        name="pair",
+        reference="k",
+        sites=(Site(id="s", zone=None, base_w=1),),
+        domains=(Domain(id="s", site="s", base_w=1),),
+        places=(
+            Place(id="fast", milli_devices=8000, devices_per_node=4, weight_ppm=PPM, paces={"any": fast}, **shared),
+            Place(
+                id="slow", milli_devices=32000, devices_per_node=8, weight_ppm=PPM // 2, paces={"any": slow}, **shared
+            ),
+        ),
+        pools=(Pool(id="a", share_ppm=600_000), Pool(id="b", share_ppm=400_000)),
+        restart_ms=1,
+    )
+    return replace(fleet, **changes)  # type: ignore[arg-type]
+
+
+def options_of(made: World, row: int) -> list[tuple[int, int, int]]:
+    """(place, limit, booked mW) of a job's options, best first."""
+    first, end = made.state.profile[made.state.job[row, t.JOB_PROFILE], :2]
+    return [
+        (
+            int(made.state.option[o, t.OPTION_PLACE]),
+            int(made.limit_permille[o]),
+            int(made.state.option[o, t.OPTION_MW]),
+        )
+        for o in range(first, end)
+    ]
+
+
+# --- what is asked -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("asked", "need"),
+    [(250, 250), (300, 333), (334, 500), (500, 500), (501, 1000), (1, 1), (1000, 1000), (1500, 1500), (2300, 2333)],
+)
+def test_a_fraction_of_a_device_is_a_slice_of_it(asked: int, need: int) -> None:
+    assert world(bare(10), trace([{"milli_devices": asked}]), EASY).state.need[:, 0].tolist() == [need]
+
+
+def test_whole_nodes_are_of_the_size_that_most_of_the_fleet_has() -> None:
+    made = world(pair(), trace([{"milli_devices": 4000, "nodes": 1}, {"milli_devices": 20_000, "nodes": 1}]), EASY)
+    assert made.state.need[:, 0].tolist() == [8000, 24_000]
+    assert {place for place, _, _ in options_of(made, 0)} == {1}
+    assert any(a.path == "trace.nodes" for a in made.said)
+
+
+def test_whole_nodes_of_a_bare_machine_are_processors() -> None:
+    assert world(bare(10), trace([{"milli_devices": 3000, "nodes": 3}]), EASY).state.need[:, 0].tolist() == [3000]
+
+
+def test_a_job_goes_only_where_it_fits() -> None:
+    made = world(pair(), trace([{"milli_devices": 8000}, {"milli_devices": 9000}]), EASY)
+    assert [place for place, _, _ in options_of(made, 0)] == [0, 1]
+    assert [place for place, _, _ in options_of(made, 1)] == [1]
+
+
+def test_what_can_never_start_is_left_out_and_counted() -> None:
+    rows = [{"milli_devices": 11_000}, {}, {"milli_devices": 0}, {"after": 1}, {"after": 0}]
+    made = world(bare(10), trace(rows), EASY)
+    assert made.dropped == (("no-device", 1), ("too-large", 1))
+    assert made.rows.tolist() == [1, 3, 4]
+    assert made.after.tolist() == [NONE, 0, NONE]
+    assert made.submit_ms.tolist() == [1_001_000, 1_003_000, 1_004_000]
+
+
+def test_a_job_that_no_cap_ever_leaves_the_watts_for_is_left_out() -> None:
+    site = saturated_site()  # 2,728 devices, of which the cap feeds some 2,438 at their measured maximum
+    rows = [
+        {"milli_devices": 2_400_000},
+        {"milli_devices": 2_500_000},
+        {"milli_devices": 2_500_000, "tolerance_permille": 100},
+    ]
+    assert world(site, trace(rows), rule_sets.load("static-measured")).dropped == (("over-power", 2),)
+    made = world(site, trace(rows), FRUGAL)
+    assert made.dropped == (("over-power", 1),) and made.rows.tolist() == [0, 2]
+    assert world(site, trace(rows), EASY).dropped == ()
+
+
+def test_a_job_beyond_what_its_pool_may_ever_use_is_left_out() -> None:
+    pools = (Pool(id="a", share_ppm=600_000, borrow_ppm=0), Pool(id="b", share_ppm=400_000, lend_ppm=0))
+    fleet = replace(bare(10), pools=pools)
+    rows = [{"milli_devices": 6000}, {"milli_devices": 7000}, {"milli_devices": 7000, "pool": 1}]
+    made = world(fleet, trace(rows, pools=("a", "b")), FRUGAL)
+    assert made.dropped == (("over-quota", 1),) and made.rows.tolist() == [0, 2]
+    assert world(fleet, trace(rows, pools=("a", "b")), EASY).dropped == ()
+
+
+def test_an_empty_trace_makes_an_empty_world() -> None:
+    made = world(of_hub(hubs.load_builtin("de-jaif")), trace([]), FRUGAL)
+    assert len(made) == 0 and made.state.job.shape == (0, t.JOB_COLUMNS) and made.dropped == ()
+
+
+def test_a_job_as_it_is_before_it_comes() -> None:
+    made = world(bare(10), trace([{"slack_ms": 5000, "preemptible": 1, "walltime_ms": 7000, "run_ms": 3000}]), EASY)
+    (job,) = made.state.job
+    expected = {
+        t.JOB_STATUS: t.AWAY,
+        t.JOB_WALLTIME: 7000,
+        t.JOB_SUBMIT: 1_000_000,
+        t.JOB_NOT_BEFORE: 1_000_000,
+        t.JOB_LATEST: 1_005_000,
+        t.JOB_PREEMPTIBLE: 1,
+        t.JOB_ELASTIC: 0,
+        t.JOB_PREEMPTIONS: 0,
+        t.JOB_NEXT: NONE,
+        t.JOB_PREVIOUS: NONE,
+        t.JOB_RUN: NONE,
+        t.JOB_VERDICT: t.V_NONE,
+        t.JOB_AT: NONE,
+        t.JOB_DEFERRED: 0,
+    }
+    assert {column: int(job[column]) for column in expected} == expected
+    assert made.left_ms.tolist() == [3000]
+
+
+def test_only_power_levels_make_a_run_elastic() -> None:
+    rows = [{"tolerance_permille": 100}, {}]
+    assert world(pair(), trace(rows), FRUGAL).state.job[:, t.JOB_ELASTIC].tolist() == [1, 0]
+    assert world(pair(), trace(rows), EASY).state.job[:, t.JOB_ELASTIC].tolist() == [0, 0]
+
+
+# --- options -------------------------------------------------------------------------------------------------------
+def test_options_go_by_energy_to_completion_within_the_tolerance() -> None:
+    rows = [{}, {"tolerance_permille": 111}, {"tolerance_permille": 112}, {"tolerance_permille": 250}]
+    made = world(pair(), trace(rows), FRUGAL)
+    slow, fast, slow_low, fast_low = (1, 1000, 300), (0, 1000, 1000), (1, 700, 200), (0, 700, 600)
+    assert options_of(made, 0) == options_of(made, 1) == [slow, fast]
+    assert options_of(made, 2) == [slow, fast_low, fast]
+    assert options_of(made, 3) == [slow_low, slow, fast_low, fast]
+
+
+def test_the_thriftiest_option_of_each_place_in_order() -> None:
+    made = world(pair(), trace([{"tolerance_permille": 250}]), FRUGAL)
+    assert [made.state.option[o, [t.OPTION_PLACE, t.OPTION_MW]].tolist() for o in made.state.thrifty] == [
+        [1, 200],
+        [0, 600],
+    ]
+
+
+@pytest.mark.parametrize(("watts", "mw"), [("none", [0, 0]), ("nameplate", [1200, 1200]), ("measured", [1000, 300])])
+def test_rules_without_levels_book_the_top_level(watts: str, mw: list[int]) -> None:
+    made = world(pair(), trace([{"tolerance_permille": 500}]), replace(EASY, watts=watts))  # type: ignore[arg-type]
+    found = options_of(made, 0)
+    assert {limit for _, limit, _ in found} == {1000}
+    assert [booked for _, _, booked in sorted(found)] == mw
+
+
+def test_what_is_drawn_is_not_what_is_booked() -> None:
+    made = world(pair(), trace([{}]), replace(EASY, watts="nameplate"))
+    assert made.draw_mw[made.state.option[:, t.OPTION_PLACE] == 0].tolist() == [500]
+
+
+@pytest.mark.parametrize("hub", ["ca-lasalle-hub", "lu-meluxina-ai", "it-it4lia"])
+def test_every_option_of_a_hub_is_as_the_fleet_says(hub: str) -> None:
+    fleet = of_hub(hubs.load_builtin(hub))
+    kinds = [{"work_class": c, "tolerance_permille": tol} for c in range(3) for tol in (0, 30, 60, 100, 200, 10**9)]
+    made = world(fleet, trace(kinds), FRUGAL)
+    for row, asked in enumerate(kinds):
+        name = ("training-compute", "training-memory", "any")[asked["work_class"]]
+        expected = []
+        for number, place in enumerate(fleet.places):
+            top = place.paces_of(name)[0]
+            expected += [
+                (Fraction(p.measured_mw, p.speed_ppm), number, level, (number, p.limit_permille, p.measured_mw))
+                for level, p in enumerate(place.paces_of(name))
+                if Fraction(top.speed_ppm, p.speed_ppm) <= Fraction(1000 + asked["tolerance_permille"], 1000)
+            ]
+        assert options_of(made, row) == [found for *_, found in sorted(expected)]
+
+
+# --- lines, shapes, pools ------------------------------------------------------------------------------------------
+def lines(made: World) -> list[list[int]]:
+    return made.state.line[:, [t.LINE_POOL, t.LINE_PRIORITY, t.LINE_PROJECT]].tolist()  # type: ignore[no-any-return]
+
+
+def test_lines_go_by_pool_then_priority_then_project() -> None:
+    rows = [
+        {"pool": 1, "priority": 1, "project": 2},
+        {"pool": 0, "project": 1},
+        {"pool": 0, "priority": 5},
+        {"pool": 0},
+    ]
+    made = world(replace(bare(9), pools=pair().pools), trace(rows, pools=("a", "b")), FRUGAL)
+    assert lines(made) == [[0, 5, 0], [0, 0, 0], [0, 0, 1], [1, 1, 2]]
+    assert made.state.job[:, t.JOB_LINE].tolist() == [3, 2, 0, 1]
+
+
+def test_rules_that_look_at_no_pool_have_one() -> None:
+    rows = [{"pool": 1}, {"pool": 0, "priority": 5, "project": 1}, {"pool": 0}]
+    made = world(replace(bare(9), pools=pair().pools), trace(rows, pools=("a", "b")), EASY)
+    assert lines(made) == [[0, 5, NONE], [0, 0, NONE]]
+    assert made.state.job[:, t.JOB_POOL].tolist() == [0, 0, 0] and len(made.state.pool) == 1
+    assert made.pools == ("a", "b") and made.pool_of.tolist() == [1, 0, 0]  # the books still tell them apart
+
+
+values = st.integers(0, 2)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "milli_devices": st.sampled_from([250, 1000, 9000]),
+                "walltime_ms": st.sampled_from([2000, 10**12]),
+                "pool": st.integers(0, 1),
+                "priority": st.sampled_from([-(2**40), 0, 7]),
+                "preemptible": st.integers(0, 1),
+                "tolerance_permille": st.sampled_from([0, 5, 120, 300]),
+                "project": values,
+            }
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_jobs_share_a_shape_exactly_when_they_are_alike(rows: list[dict[str, int]]) -> None:
+    made = world(pair(), trace(rows, pools=("a", "b")), FRUGAL)
+    job = made.state.job
+    columns = [t.JOB_PROFILE, t.JOB_WALLTIME, t.JOB_POOL, t.JOB_PREEMPTIBLE, t.JOB_ELASTIC]
+    alike = [(*job[i, columns].tolist(), int(made.state.need[i, 0]), rows[i]["priority"]) for i in range(len(rows))]
+    for i, one in enumerate(alike):
+        for k, other in enumerate(alike):
+            assert (one == other) == (job[i, t.JOB_SHAPE] == job[k, t.JOB_SHAPE])
+    for i, row in enumerate(rows):
+        assert lines(made)[job[i, t.JOB_LINE]] == [row["pool"], row["priority"], row["project"]]
+    assert lines(made) == sorted(lines(made), key=lambda line: (line[0], -line[1], line[2]))
+
+
+def test_pools_are_named_or_given_in_turn() -> None:
+    rows = [{"pool": i} for i in range(4)]
+    names = ("b", "x", "y", "z")
+    made = world(pair(), trace(rows, pools=names), FRUGAL, pools={"z": "a"})
+    assert made.pool_of.tolist() == [1, 0, 1, 0]
+    assert [(a.path, a.value) for a in made.said if a.path.startswith("trace.pools")] == [
+        ("trace.pools.x", "a"),
+        ("trace.pools.y", "b"),
+    ]
+    with pytest.raises(FabriqueError) as caught:
+        world(pair(), trace(rows, pools=names), FRUGAL, pools={"x": "c"})
+    assert caught.value.code == "twin.pool" and caught.value.params == {"pool": "c", "pools": "a, b"}
+
+
+def test_nominal_quotas_are_shares_of_what_the_fleet_can_do() -> None:
+    third = tuple(Pool(id=name, share_ppm=333_333) for name in "abc")
+    made = world(pair(pools=third), trace([{}]), FRUGAL)
+    nominal = made.state.pool[:, t.POOL_NOMINAL]
+    assert nominal.sum() == 8000 + 32_000 // 2 == made.state.cohort[0, t.COHORT_SIZE]
+    assert nominal.tolist() == [8000, 8000, 8000]
+    assert (nominal + made.state.pool[:, t.POOL_BORROW] > 0).all()  # no limit, and no overflow
+
+
+def test_cohorts_lend_among_themselves() -> None:
+    pools = tuple(Pool(id=f"{c}{q}", share_ppm=1, cohort=c, borrow_ppm=5 * PPM) for c in "AB" for q in range(3))
+    made = world(replace(bare(120), pools=pools), trace([{}], pools=("A0",)), FRUGAL)
+    assert made.state.cohort[:, t.COHORT_SIZE].tolist() == [60_000, 60_000]
+    assert made.state.pool[:, t.POOL_NOMINAL].tolist() == [20_000] * 6
+    assert made.state.pool[:, t.POOL_BORROW].tolist() == [100_000] * 6
+
+
+# --- power, grid, clock --------------------------------------------------------------------------------------------
+def test_a_cap_is_counted_above_the_idle_draw() -> None:
+    site = with_event(saturated_site(), "site", 5 * HOUR, 6 * HOUR, 2_000_000, 4 * HOUR)
+    made = world(site, trace([{}]), FRUGAL)
+    above = [(3_000_000 - 522_344) * 1000, (2_000_000 - 522_344) * 1000]
+    assert made.state.cap.tolist() == [[0, above[0], 0], [5 * HOUR, above[1], 4 * HOUR], [6 * HOUR, above[0], 4 * HOUR]]
+    assert made.state.domain.tolist() == [[NONE, 0, 3, 0, 2_728_000]] and made.state.chain.tolist() == [[0]]
+    assert made.base_mw.tolist() == [522_344_000] and made.tick_ms == HOUR
+
+
+def test_racks_stand_in_their_site() -> None:
+    site = saturated_site()
+    rack = Domain(id="rack", site="site", base_w=100, parent="site")
+    made = world(
+        replace(site, domains=(*site.domains, rack), places=(replace(site.places[0], domain="rack"),)),
+        trace([{}]),
+        FRUGAL,
+    )
+    assert made.state.chain.tolist() == [[1, 0]]
+    assert made.state.domain[:, t.DOMAIN_PARENT].tolist() == [NONE, 0]
+    assert made.state.domain[:, t.DOMAIN_FREE].tolist() == [2_728_000, 2_728_000]
+
+
+def test_rules_that_count_no_power_have_no_domains() -> None:
+    made = world(saturated_site(), trace([{}]), EASY)
+    assert made.state.domain.shape == (0, t.DOMAIN_COLUMNS) and made.state.chain.tolist() == [[NONE]]
+    assert made.tick_ms == 0 and made.draw_mw.tolist() == [923_048]
+
+
+def test_sites_of_places_and_of_options() -> None:
+    fleet = of_hub(hubs.load_builtin("lu-meluxina-ai"))
+    made = world(fleet, trace([{}]), EASY)
+    sites = [fleet.places[p].site for p in made.state.option[:, t.OPTION_PLACE]]
+    assert [made.sites[s] for s in made.site_of_option] == sites and set(sites) == {"bissen", "bettembourg"}
+
+
+def test_the_grid_is_summed_up_in_proportion() -> None:
+    forecast = np.array([[300_000, 0, 100_000, 200_000]], np.int64)
+    made = world(bare(4), trace([{}]), EASY, weather=Outlook(forecast=forecast, start_ms=7 * HOUR, step_ms=HOUR))
+    sums = made.state.grid[0]
+    assert (sums // sums[1] * 3).tolist()[:2] == [0, 3] and (sums * 6).tolist() == (
+        sums[4] * np.array([0, 3, 3, 4, 6])
+    ).tolist()
+    assert made.state.clock[[t.CLOCK_GRID, t.CLOCK_SLOT]].tolist() == [7 * HOUR, HOUR]
+    assert made.state.planned.shape == (1, 4) and made.tick_ms == HOUR
+
+
+@pytest.mark.parametrize("value", [900_000, 4_000_000_000, -500_000_000])
+def test_years_of_any_signal_stay_within_63_bits(value: int) -> None:
+    slots = 10 * 8766
+    weather = Outlook(forecast=np.full((1, slots), value, np.int64), start_ms=0, step_ms=HOUR)
+    sums = world(bare(4), trace([{}]), EASY, weather=weather).state.grid[0]
+    exact = [int(x) for x in sums]
+    assert exact == [i * exact[1] for i in range(slots + 1)] and abs(exact[1]) > 0
+    assert abs(exact[1]) * HOUR < 2**63 and 1000 * abs(exact[-1]) < 2**63
+
+
+def test_a_forecast_of_other_sites_or_of_senseless_size_is_refused() -> None:
+    for forecast in (np.zeros((2, 4), np.int64), np.full((1, 4), 2**61, np.int64)):
+        with pytest.raises(ValueError, match="forecast"):
+            world(bare(4), trace([{}]), EASY, weather=Outlook(forecast=forecast, start_ms=0, step_ms=HOUR))
+
+
+def test_without_a_grid_there_are_no_slots() -> None:
+    state = world(bare(4), trace([{}]), FRUGAL).state
+    assert state.grid.tolist() == [[0]] and state.planned.shape == (1, 0) and state.clock[t.CLOCK_SLOT] == 0
+
+
+def test_the_clock_starts_with_the_first_job() -> None:
+    clock = world(bare(4), trace([{"submit_ms": 3 * 86_400_000 + 5}]), EASY).state.clock
+    assert clock[[t.CLOCK_LAST, t.CLOCK_DAY, t.CLOCK_BLOCKED, t.CLOCK_RUNS]].tolist() == [
+        3 * 86_400_000 + 5,
+        3,
+        NONE,
+        0,
+    ]
+
+
+def test_runs_have_as_many_rows_as_can_run_at_once() -> None:
+    assert len(world(bare(4), trace([{}] * 9), EASY).state.run) == 4
+    assert len(world(bare(4), trace([{"milli_devices": 500}] * 9), EASY).state.run) == 8
+    assert len(world(bare(400), trace([{}] * 9), EASY).state.run) == 9
+
+
+def test_every_table_is_of_whole_numbers_in_rows() -> None:
+    for table in world(saturated_site(), trace([{}]), FRUGAL).state:
+        assert table.dtype == np.int64 and table.flags.c_contiguous
+
+
+def test_the_world_says_what_it_assumes_of_work() -> None:
+    said = {a.path for a in world(saturated_site(), trace([{"work_class": 2, "preemptible": 1}]), FRUGAL).said}
+    assert {"work_classes.any", "restart_ms", "kinds.h100-sxm.power_levels"} <= said
+    assert not any(p.startswith("work_classes") for p in (a.path for a in world(bare(4), trace([{}]), EASY).said))
+
+
+# --- replayed ------------------------------------------------------------------------------------------------------
+def starts(made: World) -> list[int]:
+    told = replay(
+        read(made.state),
+        made.flags,
+        made.submit_ms.tolist(),
+        made.left_ms.tolist(),
+        made.after.tolist(),
+        made.tick_ms,
+        made.restart_ms,
+    )
+    return [start - 1_000_000 for start in told["start"]]
+
+
+@pytest.mark.parametrize(("name", "expected"), [("fifo", [0, 10_000, 20_000]), ("easy", [0, 10_000, 2000])])
+def test_first_come_first_served_and_easy_by_hand(name: str, expected: list[int]) -> None:
+    rows = [
+        {"milli_devices": 2000, "run_ms": 10_000, "walltime_ms": 10_000},
+        {"milli_devices": 3000, "run_ms": 10_000, "walltime_ms": 10_000},
+        {"milli_devices": 1000, "run_ms": 5000, "walltime_ms": 5000},
+    ]
+    assert starts(world(bare(3), trace(rows), rule_sets.load(name))) == expected
+
+
+def test_rules_of_ones_own_are_taken_as_they_are() -> None:
+    rules = Rules(name="mine", version=4, depth=3)
+    made = world(bare(3), trace([{}]), rules, tick_ms=5)
+    assert made.rules == rules and made.flags == rules.flags() and made.tick_ms == 5
