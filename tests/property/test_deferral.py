@@ -74,9 +74,16 @@ def naively(forecast: Forecast, jobs: Flexible, site: Site) -> dict[int, naive.C
             strict=False,
         )
     ]
-    columns = (jobs.release_ms, jobs.end_ms, jobs.run_ms, jobs.milli_devices, jobs.power_mw)
     asked = [
-        naive.Job(*(int(column[row]) for column in columns), bool(jobs.preemptible[row]), Began(jobs.began[row]).name.lower())
+        naive.Job(
+            int(jobs.release_ms[row]),
+            int(jobs.end_ms[row]),
+            int(jobs.run_ms[row]),
+            int(jobs.milli_devices[row]),
+            int(jobs.power_mw[row]),
+            bool(jobs.preemptible[row]),
+            Began(jobs.began[row]).name.lower(),
+        )
         for row in range(len(jobs.run_ms))
     ]
     return naive.plan(listed, asked, site.restart_ms, site.floor, site.floor_permille)
@@ -100,7 +107,11 @@ def rows_of(answer: Deferrals) -> list[tuple[object, ...]]:
 def test_the_compiled_deferral_is_the_naive_one(
     drawn: list[tuple[int, int, int, int]], asked: list[Row], rules: tuple[int, int, int]
 ) -> None:
-    forecast, jobs, site = forecast_of(drawn), jobs_of(asked), Site(restart_ms=rules[0], floor=rules[1], floor_permille=rules[2])
+    forecast, jobs, site = (
+        forecast_of(drawn),
+        jobs_of(asked),
+        Site(restart_ms=rules[0], floor=rules[1], floor_permille=rules[2]),
+    )
     expected = naively(forecast, jobs, site)
     got = rows_of(defer(forecast, jobs, site))
     for row, choice in expected.items():

@@ -7,7 +7,7 @@ run fractions of it: what no schedule beats. Pools are left out of it. HiGHS sol
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +80,7 @@ class Bound:
     seconds: float
     gap_ppm: int
     columns: int
+    kwh: Floats = field(default_factory=lambda: np.zeros(0), compare=False)  # of the optimum, a slot
 
     @property
     def saving(self) -> int | None:
@@ -128,17 +129,23 @@ def solve(slots: Slots, jobs: Jobs, baseline: int, time_limit_s: float = 600.0) 
     groups = _group(slots, jobs)
     if groups is None:
         return Bound(None, baseline, "infeasible", perf_counter() - began, 0, 0)
-    programme, columns = _programme(slots, groups)
-    solver = _solver(time_limit_s)
-    solver.passModel(programme)
-    solver.run()
-    status = solver.modelStatusToString(solver.getModelStatus()).lower()
+    if not len(groups.first):
+        return Bound(0, baseline, "optimal", perf_counter() - began, 0, 0)
+    programme, slot, watts = _programme(slots, groups)
+    columns = len(slot)
+    solver, status = _run(programme, "ipm", time_limit_s)
+    if status == "unknown":  # interior point stalls now and then on degenerate programmes: a vertex is found instead
+        solver, status = _run(programme, "simplex", time_limit_s)
     seconds = perf_counter() - began
     if status != "optimal":
         return Bound(None, baseline, status, seconds, 0, columns)
-    primal, dual = solver.getObjectiveValue(), solver.getDualObjectiveValue()[1]
-    gap = abs(primal - dual) / max(1.0, abs(primal))
-    return Bound(math.floor(min(primal, dual)), baseline, status, seconds, round(gap * 1e6), columns)
+    kwh = np.zeros(len(slots.value))
+    np.add.at(kwh, slot, np.asarray(solver.getSolution().col_value) * watts)
+    primal = solver.getObjectiveValue()
+    gap = max(solver.getInfo().primal_dual_objective_error, 0.0)
+    return Bound(
+        math.floor(primal - gap * (1 + abs(primal))), baseline, status, seconds, round(gap * 1e6), columns, kwh
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +191,10 @@ def _group(slots: Slots, jobs: Jobs) -> _Groups | None:
     return _Groups(first[head], end[head], hours, rate[head] / _WHOLE, watts[head] / _WHOLE, wide)
 
 
-def _programme(slots: Slots, groups: _Groups) -> tuple[HighsLp, int]:
-    """Columns: device-hours of (group, slot, level). Rows: a group's work, its width in a slot, capacity, power."""
+def _programme(slots: Slots, groups: _Groups) -> tuple[HighsLp, Ints, Floats]:
+    """(programme, slots and kW of its columns). Columns: device-hours of (group, slot, level). Rows: a
+    group's work, its width in a slot, capacity, power.
+    """
     from highspy import HighsLp, MatrixFormat
 
     spans, levels = groups.end - groups.first, groups.rate.shape[1]
@@ -219,21 +228,23 @@ def _programme(slots: Slots, groups: _Groups) -> tuple[HighsLp, int]:
     matrix.start_ = np.arange(0, len(rows) * cells * levels + 1, len(rows)).astype(np.int32)
     matrix.index_ = np.column_stack([np.repeat(r, levels) for r in rows]).reshape(-1).astype(np.int32)
     matrix.value_ = np.column_stack(entries).reshape(-1)
-    return programme, cells * levels
+    return programme, np.repeat(slot, levels), watts
 
 
-def _solver(time_limit_s: float) -> Any:
-    """HiGHS: interior point without crossover, one thread and one seed, so that it answers the same twice."""
+def _run(programme: HighsLp, method: str, time_limit_s: float) -> tuple[Any, str]:
+    """HiGHS after its run, and its status: no crossover, one thread and one seed, so that it answers the same twice."""
     from highspy import Highs
 
     solver = Highs()  # type: ignore[no-untyped-call]
     for option, value in (
         ("output_flag", False),
-        ("solver", "ipm"),
+        ("solver", method),
         ("run_crossover", "off"),
         ("threads", 1),
         ("random_seed", 1),
         ("time_limit", time_limit_s),
     ):
         solver.setOptionValue(option, value)
-    return solver
+    solver.passModel(programme)
+    solver.run()
+    return solver, solver.modelStatusToString(solver.getModelStatus()).lower()

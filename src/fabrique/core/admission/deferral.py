@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,8 @@ from fabrique.core.units import HOUR_MS
 
 Ints = npt.NDArray[np.int64]
 
-UNLIMITED = 2**62
+UNLIMITED: Final = 2**62
+_SLACKS: Final = 5  # quantiles of slack that expected jobs are made with
 
 
 class Verdict(IntEnum):
@@ -131,6 +133,56 @@ def defer(forecast: Forecast, jobs: Flexible, site: Site) -> Deferrals:
         cost_plan=answer[:, kernel.COST_PLAN],
         share_ms=share,
     )
+
+
+def to_run(forecast: Forecast, jobs: Flexible, wish: Deferrals) -> list[int]:
+    """The rows that should run now, first those to serve first: a caller starts them while they fit.
+
+    What has no slack, or will have none within this slot; what is planned now, runs before pauses; then, into what is
+    left, those planned for a dearer slot than this one, the dearest first.
+    """
+    now, slot_ms = forecast.edges_ms[0], forecast.edges_ms[1] - forecast.edges_ms[0]
+    slack = jobs.end_ms - now - jobs.run_ms
+    dearest = np.where(wish.share_ms > 0, forecast.value, np.iinfo(np.int64).min).max(axis=1)
+    planned = (wish.share_ms[:, 0] > 0) | (wish.verdict == Verdict.NO_SLACK)
+    rank = np.where(slack <= 0, 0, np.where(slack <= slot_ms, 1, np.where(jobs.began == Began.RUNNING, 2, 3)))
+    rank = np.where(planned, rank, 4)
+    gain = np.where(planned, 0, forecast.value[0] - dearest)
+    order = np.lexsort((jobs.run_ms, jobs.end_ms, slack, gain, rank))
+    wanted = (jobs.release_ms <= now) & (planned | (gain < 0))
+    return [int(row) for row in order if wanted[row]]
+
+
+def reserve(forecast: Forecast, arrived: Flexible, over_ms: int, permille: int) -> Ints:
+    """What to keep free of each slot for jobs not yet known, in milli-devices: `permille` of what they would want.
+
+    They are expected to come as those that `arrived` in the last `over_ms` did (columns as they were then): as much
+    work every hour, with the same spread of slack, and planned as if they were alone. Nothing is kept of the first
+    slot.
+    """
+    edges, lengths = forecast.edges_ms, np.diff(forecast.edges_ms)
+    work = int((arrived.milli_devices * arrived.run_ms).sum())
+    if not work or len(lengths) < 2:
+        return np.zeros(len(lengths), np.int64)
+    run = max(1, work // int(arrived.milli_devices.sum()))
+    slack = np.sort(arrived.end_ms - arrived.release_ms - arrived.run_ms)
+    slack = slack[(len(slack) * np.arange(1, 2 * _SLACKS, 2)) // (2 * _SLACKS)]
+    milli = work // over_ms * lengths[1:] // (_SLACKS * run)
+    count = (len(lengths) - 1) * _SLACKS
+    release = np.repeat(edges[1:-1], _SLACKS)
+    expected = Flexible(
+        release_ms=release,
+        end_ms=release + np.repeat(lengths[1:], _SLACKS) + run + np.tile(slack, len(lengths) - 1),
+        run_ms=np.full(count, run, np.int64),
+        milli_devices=np.repeat(np.maximum(milli, 1), _SLACKS),
+        power_mw=np.ones(count, np.int64),
+        preemptible=np.ones(count, np.int64),
+        began=np.zeros(count, np.int64),
+    )
+    wanted = (defer(forecast, expected, Site()).share_ms * expected.milli_devices[:, None]).sum(axis=0) // lengths
+    wanted[0] = 0
+    kept: Ints = np.minimum(wanted, forecast.milli_devices) * permille // 1000
+    return kept
 
 
 def values(cost: int, power_mw: int) -> int:

@@ -42,9 +42,7 @@ class Choice:
     share_ms: tuple[int, ...]
 
 
-def plan(
-    slots: list[Slot], jobs: list[Job], restart_ms: int, floor: int, floor_permille: int
-) -> dict[int, Choice]:
+def plan(slots: list[Slot], jobs: list[Job], restart_ms: int, floor: int, floor_permille: int) -> dict[int, Choice]:
     """The choice of each job, by its place in `jobs`, those with the least slack first; `slots` are used up."""
     now = slots[0].start_ms
     chosen = {}
@@ -148,7 +146,7 @@ def pieces(
 def first_piece(slots: list[Slot], shares: list[int], earliest: int) -> int:
     """At once in the slot it falls in, else late enough to run into the next slot's piece."""
     first = next(s for s, share in enumerate(shares) if share)
-    if slots[first].start_ms > earliest and sum(shares[first + 1 : first + 2]):
+    if slots[first].start_ms > earliest and any(shares[first + 1 : first + 2]):
         return slots[first].end_ms - shares[first]
     return max(earliest, slots[first].start_ms)
 
