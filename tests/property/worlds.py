@@ -18,7 +18,7 @@ from fabrique.core.admission.kernels import reference
 from fabrique.core.admission.rules import Flags
 from fabrique.core.admission.tables import NONE, UNLIMITED, State
 
-T0 = 1_767_225_600_000  # 2026-01-01
+T0 = 1_767_297_600_000  # 2026-01-01, 20:00
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 SLOTS = 30  # of an hour
 
@@ -63,8 +63,8 @@ def flags(dice: Random) -> Flags:
     )
 
 
-def state(dice: Random, fair: bool) -> State:
-    """A hub at rest with all its jobs still to come."""
+def state(dice: Random, fair: bool, consent: bool) -> State:
+    """A hub at rest with all its jobs still to come; with `consent`, nearly all may be slowed down and stopped."""
     resources = dice.randint(1, 3)
     sites = dice.randint(1, 2)
     parents, chains, site_of = tree(dice, sites)
@@ -78,8 +78,8 @@ def state(dice: Random, fair: bool) -> State:
     blocks = [(dice.randrange(places), *window(dice)) for _ in range(dice.choice([0, 0, 1, 2]))]
     pools, cohorts = quotas(dice, sum(c[0] * w // t.PPM for c, w in zip(capacity, weights, strict=True)))
     projects = dice.randint(1, 4)
-    jobs, needs, lines = demands(dice, resources, len(profiles), len(pools), projects, fair)
-    asks, room = budgets(dice, len(jobs))
+    jobs, needs, lines = demands(dice, resources, len(profiles), len(pools), projects, fair, consent)
+    asks, room = budgets(dice, 0.2 if consent else 0.6, len(jobs))
     slots = dice.choice([0, SLOTS, SLOTS, SLOTS])
     depth = max([len(chain) for chain in chains] + [1])
     by_end = np.arange(len(jobs), dtype=np.int64)
@@ -134,7 +134,8 @@ def tree(dice: Random, sites: int) -> tuple[list[int], list[list[int]], list[int
 def choices(dice: Random, places: int) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]], list[int]]:
     """Options, profiles and thrifty rows: a few places each, at a few levels, best first by anybody's taste."""
     options: list[tuple[int, ...]] = []
-    profiles, thrifty = [], []
+    profiles: list[tuple[int, ...]] = []
+    thrifty: list[int] = []
     for _ in range(dice.randint(1, 3)):
         first, begin = len(options), len(thrifty)
         rows = []
@@ -158,7 +159,8 @@ def limits(
     dice: Random, chains: list[list[int]], domains: int, watts: list[int]
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int, int]]]:
     """Each domain's span of caps, and the caps: they fall and rise; some are announced, some come as a surprise."""
-    spans, caps = [], []
+    spans: list[tuple[int, int]] = []
+    caps: list[tuple[int, int, int]] = []
     for d in range(domains):
         full = sum(w for chain, w in zip(chains, watts, strict=True) if d in chain)
         first = len(caps)
@@ -184,7 +186,7 @@ def quotas(dice: Random, size: int) -> tuple[list[tuple[int, ...]], list[tuple[i
     cohorts = dice.randint(1, 2)
     cohort_of = [dice.randrange(cohorts) for _ in range(count)]
     nominal = [size * dice.choice([0, 30, 60, 100, 100]) // 100 // count for _ in range(count)]
-    rows = []
+    rows: list[tuple[int, ...]] = []
     for q in range(count):
         borrow = dice.choice([0, size // 3, size, UNLIMITED])
         lend = dice.choice([0, nominal[q] // 2, nominal[q], nominal[q]])
@@ -194,13 +196,14 @@ def quotas(dice: Random, size: int) -> tuple[list[tuple[int, ...]], list[tuple[i
 
 
 def demands(
-    dice: Random, resources: int, profiles: int, pools: int, projects: int, fair: bool
+    dice: Random, resources: int, profiles: int, pools: int, projects: int, fair: bool, consent: bool
 ) -> tuple[list[list[int]], list[list[int]], list[tuple[int, ...]]]:
     """Jobs in order of submission, what they need, and their lines. Values are few, so that many jobs are alike."""
     jobs, needs = [], []
     shapes: dict[tuple[int, ...], int] = {}
     lines: dict[tuple[int, int, int], int] = {}
-    preemptible, elastic, flexible = dice.choice([0.2, 0.5, 1]), dice.choice([0.2, 0.8, 1]), dice.random() * 0.6
+    preemptible, elastic = (dice.choice([0.5, 1]), 0.9) if consent else (dice.random(), dice.random())
+    flexible = dice.random() * 0.6
     kinds = [
         (
             dice.randrange(profiles),
@@ -231,12 +234,12 @@ def demands(
     return jobs, needs, [(*key, NONE, NONE, NONE) for key in lines]
 
 
-def budgets(dice: Random, jobs: int) -> tuple[list[list[tuple[int, int]]], list[int]]:
+def budgets(dice: Random, often: float, jobs: int) -> tuple[list[list[tuple[int, int]]], list[int]]:
     """(row of room, ask) of each job, four columns; and the room."""
     room = [dice.choice([1_000, 10_000, 50_000]) for _ in range(dice.randint(1, 3))]
     rows = []
     for _ in range(jobs):
-        held = dice.sample(range(len(room)), dice.randint(0, len(room))) if dice.random() < 0.6 else []
+        held = dice.sample(range(len(room)), dice.randint(0, len(room))) if dice.random() < often else []
         row = [(b, dice.randint(0, 700)) for b in held]
         rows.append(row + [(NONE, 0)] * (t.BUDGETS - len(row)))
     return rows, room
@@ -254,7 +257,13 @@ def grid(dice: Random, sites: int, slots: int) -> t.Ints:
 def world(seed: int) -> tuple[State, Flags]:
     dice = Random(seed)
     drawn = flags(dice)
-    return state(dice, bool(drawn.fair)), drawn
+    if seed % 3 == 1:  # power alone
+        drawn = drawn._replace(recap=1, water_fill=1, pools=0, age_ms=0, observe_only=0)
+    elif seed % 3 == 2:  # lent and taken back
+        drawn = drawn._replace(
+            pools=1, reclaim=1, backoff_ms=HOUR, min_run_ms=dice.choice([0, 10 * MINUTE]), depth=10**9
+        )
+    return state(dice, bool(drawn.fair), consent=seed % 3 > 0), drawn
 
 
 def play(seed: int, instants: int = 25) -> Iterator[Moment]:
@@ -264,7 +273,9 @@ def play(seed: int, instants: int = 25) -> Iterator[Moment]:
     dice = Random(-1 - seed)
     now = T0
     for _ in range(instants):
-        now += dice.choice([0, 1, 10 * MINUTE, 10 * MINUTE, 10 * MINUTE, 30 * MINUTE, 30 * MINUTE, HOUR, HOUR, 4 * HOUR])
+        now += dice.choice(
+            [0, 1, 10 * MINUTE, 10 * MINUTE, 10 * MINUTE, 30 * MINUTE, 30 * MINUTE, HOUR, HOUR, 4 * HOUR]
+        )
         reference.advance(here, rules, now)
         events = happenings(dice, here, now)
         for what, row in events:
@@ -290,3 +301,67 @@ def apply(here: reference.World, what: str, row: int) -> None:
         here.run_of(job).leaving = True
     else:
         reference.ready(here, job)
+
+
+def leave(tables: State, row: int) -> None:
+    """The same in tables: the run is told to stop and has not yet."""
+    tables.run[tables.job[row, t.JOB_RUN], t.RUN_LEAVING] = 1
+
+
+def hub(
+    jobs: list[dict[str, Any]],
+    *,
+    capacity: int = 8000,
+    options: tuple[tuple[int, int], ...] = ((0, t.PPM),),  # (mW, speed), best first
+    caps: tuple[tuple[int, int, int], ...] = (),
+    blocks: tuple[tuple[int, int, int], ...] = (),  # (from, until, devices)
+    pools: tuple[tuple[int, int, int], ...] = ((8000, 0, 0),),  # (nominal, borrow, lend)
+    room: tuple[int, ...] = (),
+    series: tuple[int, ...] = (),  # an hour each, from T0
+) -> State:
+    """One place under one domain, for cases worked by hand.
+
+    A job: need, walltime, and where they matter pool, priority, submit, latest, preemptible, elastic, ask.
+    """
+    lines: dict[tuple[int, int, int], int] = {}
+    rows = []
+    for shape, job in enumerate(jobs):
+        row = [0] * t.JOB_COLUMNS
+        row[t.JOB_WALLTIME], row[t.JOB_POOL] = job["walltime"], job.get("pool", 0)
+        row[t.JOB_PROJECT], row[t.JOB_SHAPE] = job.get("project", 0), job.get("shape", shape)
+        row[t.JOB_LINE] = lines.setdefault((row[t.JOB_POOL], job.get("priority", 50), row[t.JOB_PROJECT]), len(lines))
+        row[t.JOB_SUBMIT], row[t.JOB_LATEST] = job.get("submit", T0), job.get("latest", NONE)
+        row[t.JOB_PREEMPTIBLE], row[t.JOB_ELASTIC] = job.get("preemptible", 0), job.get("elastic", 0)
+        row[t.JOB_NOT_BEFORE] = row[t.JOB_NEXT] = row[t.JOB_PREVIOUS] = row[t.JOB_RUN] = row[t.JOB_AT] = NONE
+        rows.append(row)
+    run = np.zeros((len(jobs), t.RUN_COLUMNS), dtype=np.int64)
+    run[:, t.RUN_JOB] = NONE
+    asked = [job.get("ask", NONE) for job in jobs]
+    projects = 1 + max([job.get("project", 0) for job in jobs], default=0)
+    return State(
+        place=table([(0, t.PPM, 0)], t.PLACE_COLUMNS),
+        capacity=table([capacity], 1),
+        free=table([capacity], 1),
+        chain=table([0], 1),
+        domain=table([(NONE, 0, len(caps), 0, capacity)], t.DOMAIN_COLUMNS),
+        cap=table(list(caps), t.CAP_COLUMNS),
+        block=table([(0, begin, until) for begin, until, _ in blocks], t.BLOCK_COLUMNS),
+        block_need=table([need for _, _, need in blocks], 1),
+        option=table([(0, level, mw, speed) for level, (mw, speed) in enumerate(options)], t.OPTION_COLUMNS),
+        profile=table([(0, len(options), 0, 1)], t.PROFILE_COLUMNS),
+        thrifty=np.array([len(options) - 1], dtype=np.int64),
+        pool=table([(0, *pool, 0, 0, 0, 0) for pool in pools], t.POOL_COLUMNS),
+        cohort=table([(sum(pool[0] for pool in pools), 0)], t.COHORT_COLUMNS),
+        project=table([(1, 0, 0)] * projects, t.PROJECT_COLUMNS),
+        line=table([(*key, NONE, NONE, NONE) for key in lines], t.LINE_COLUMNS),
+        job=table(rows, t.JOB_COLUMNS),
+        need=table([job["need"] for job in jobs], 1),
+        budget=table([(NONE if a == NONE else 0, NONE, NONE, NONE) for a in asked], t.BUDGETS),
+        ask=table([(max(a, 0), 0, 0, 0) for a in asked], t.BUDGETS),
+        room=np.array(room, dtype=np.int64),
+        run=run,
+        by_end=np.arange(len(jobs), dtype=np.int64),
+        grid=table([[0, *np.cumsum(series).tolist()]], len(series) + 1),
+        planned=np.zeros((1, len(series)), dtype=np.int64),
+        clock=np.array([T0, 0, T0 // DAY, NONE, T0, HOUR, 0, 0], dtype=np.int64),
+    )
