@@ -152,6 +152,15 @@ def test_processors_beside_accelerators_count_idle_and_that_is_said() -> None:
     assert any(a.path == "machines.jupiter-cluster.partitions.cluster" and a.value == "idle" for a in fleet.said)
 
 
+def test_a_hub_of_processors_alone_hands_out_its_cores() -> None:
+    hub = hubs.load_builtin("de-jaif")
+    cluster = next(machine for machine in hub.machines if machine.id == "jupiter-cluster")
+    (place,) = of_hub(replace(hub, machines=(cluster,))).places
+    (pace,) = place.paces_of("simulation")  # nobody measured a core at a lower limit
+    assert place.milli_devices == 1300 * 160 * 1000
+    assert pace.nameplate_mw == pace.measured_mw == (4 - 1) * 1100  # above idle; the host draws the same at work
+
+
 def test_kinds_go_with_arithmetic_or_with_bandwidth() -> None:
     fleet = of_hub(hubs.load_builtin("ca-lasalle-hub"))
     assert fleet.reference == "h200-sxm"
