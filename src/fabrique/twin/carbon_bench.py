@@ -24,9 +24,9 @@ Ints = npt.NDArray[np.int64]
 
 DAY_MS: Final = 24 * HOUR_MS
 WATTS: Final = 500  # of a device
-HORIZON: Final = 72  # slots of forecast that are looked at
+HORIZON: Final = 96  # slots of forecast that are looked at: the longest slack and a day
 MEMORY_MS: Final = 7 * DAY_MS  # of arrivals, from which the next ones are expected
-KEPT_PERMILLE: Final = 600  # of what they would want
+KEPT_PERMILLE: Final = 900  # of what they would want
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +212,7 @@ def share(jobs: Stream, forecast: Ints, actual: Ints, restart_ms: int = 0) -> Sh
     return Share(bound.reached(saving, possible), saving * 1000 // baseline, late, done.restarts)
 
 
-def measure(traces: Path, days: int = 30) -> list[tuple[str, str]]:
+def measure(traces: Path, days: int = 15) -> list[tuple[str, str]]:
     """Rows (what, figure) for a table of figures, from the real series in `traces`; the seed and the
     hours are fixed.
     """
