@@ -1,0 +1,36 @@
+"""What Python calls: the only functions kept on disk, each tied to the code of every part."""
+
+from __future__ import annotations
+
+from fabrique.core.admission.kernels.fast import replay, take
+from fabrique.core.admission.kernels.fast import step as phases
+from fabrique.core.admission.kernels.fast.compiled import digest, entry
+from fabrique.core.admission.tables import Ints
+
+
+def _entries(code: int) -> tuple[object, ...]:
+    """A kept entry is found again by what it closes over: another `code`, another entry."""
+
+    def advance(m: Ints, now_ms: int) -> int:
+        phases.advance(m, now_ms)
+        return code
+
+    def step(m: Ints, now_ms: int) -> int:
+        phases.step(m, now_ms, 1)
+        return code
+
+    def run_until(m: Ints, until_ms: int) -> int:
+        return replay.run_until(m, until_ms) + 0 * code
+
+    def make_ready(m: Ints, job: int) -> int:
+        take.make_ready(m, job)
+        return code
+
+    def finish(m: Ints, row: int) -> int:
+        take.finish(m, row)
+        return code
+
+    return entry(advance), entry(step), entry(run_until), entry(make_ready), entry(finish)
+
+
+advance, step, run_until, make_ready, finish = _entries(digest())

@@ -1,0 +1,138 @@
+"""Phases: place and explain. The option a job starts at now, or the constraint that binds it."""
+
+from __future__ import annotations
+
+from fabrique.core.admission.kernels.fast import directory as of
+from fabrique.core.admission.kernels.fast.compiled import compiled
+from fabrique.core.admission.kernels.fast.future import blocked, fits_criticals
+from fabrique.core.admission.kernels.fast.measure import cap_at, in_quota, length, quota_left, scaled, watts, weight
+from fabrique.core.admission.kernels.fast.memory import CONTENDED
+from fabrique.core.admission.tables import (
+    DOMAIN_FREE,
+    DOMAIN_USED,
+    JOB_FREE,
+    JOB_POOL,
+    JOB_PROFILE,
+    JOB_SHORT,
+    JOB_VERDICT,
+    NONE,
+    OPTION_MW,
+    OPTION_PLACE,
+    OPTION_SPEED,
+    PLACE_WEIGHT,
+    POOL_PENDING,
+    PROFILE_END,
+    PROFILE_FIRST,
+    UNLIMITED,
+    V_BEHIND,
+    V_POWER,
+    V_QUOTA,
+    V_RESOURCE,
+    Ints,
+)
+
+
+@compiled
+def contended(m: Ints) -> bool:
+    """Whether more is asked than is free."""
+    asked, free = (0, 0)
+    for q in range(m[of.ROWS_POOL]):
+        asked += m[of.pool(m, q) + POOL_PENDING]
+    for p in range(m[of.ROWS_PLACE]):
+        free += scaled(m[of.free(m, p)], m[of.place(m, p) + PLACE_WEIGHT])
+    return asked > free
+
+
+@compiled
+def fits(m: Ints, j: int, o: int, now_ms: int) -> bool:
+    """Whether `j` may start at option `o` now: resources, watts, quota, and every critical instant it covers."""
+    p = m[of.option(m, o) + OPTION_PLACE]
+    for r in range(m[of.WIDTH_NEED]):
+        asked = m[of.need(m, j) + r]
+        if asked <= 0:
+            continue
+        if asked > m[of.free(m, p) + r] or asked > m[of.free(m, p) + r] - blocked(m, p, r, now_ms):
+            return False
+    mw = watts(m, j, o)
+    for h in range(m[of.WIDTH_CHAIN]):
+        d = m[of.chain(m, p) + h]
+        if d == NONE:
+            break
+        if m[of.domain(m, d) + DOMAIN_USED] + mw > cap_at(m, d, now_ms, now_ms):
+            return False
+    if m[of.FLAG_POOLS] and (not in_quota(m, m[of.job(m, j) + JOB_POOL], weight(m, j, p), now_ms)):
+        return False
+    return fits_criticals(m, j, p, mw, now_ms, now_ms + length(m, j, o))
+
+
+@compiled
+def even_share(m: Ints, p: int, now_ms: int) -> int:
+    """mW that each free device could have if what is left were split evenly; the tightest domain tells."""
+    least = UNLIMITED
+    for h in range(m[of.WIDTH_CHAIN]):
+        d = m[of.chain(m, p) + h]
+        if d == NONE:
+            break
+        cap = cap_at(m, d, now_ms, now_ms)
+        if cap < UNLIMITED:
+            least = min(
+                least, (cap - m[of.domain(m, d) + DOMAIN_USED]) * 1000 // max(m[of.domain(m, d) + DOMAIN_FREE], 1)
+            )
+    return least
+
+
+@compiled
+def choose(m: Ints, j: int, now_ms: int) -> int:
+    """The option to start at now, or NONE: the least energy; where jobs wait for watts, the fastest even share."""
+    f = m[of.job(m, j) + JOB_PROFILE]
+    first, end = (m[of.profile(m, f) + PROFILE_FIRST], m[of.profile(m, f) + PROFILE_END])
+    while first < end and (not fits(m, j, first, now_ms)):
+        first += 1
+    if first == end:
+        return NONE
+    if not m[of.FLAG_WATER_FILL] or m[of.work(m, CONTENDED)] == 0:
+        return first
+    p = m[of.option(m, first) + OPTION_PLACE]
+    even = even_share(m, p, now_ms)
+    best, thrifty = (NONE, NONE)
+    for o in range(first, end):
+        if m[of.option(m, o) + OPTION_PLACE] != p or (o != first and (not fits(m, j, o, now_ms))):
+            continue
+        mw, speed = (m[of.option(m, o) + OPTION_MW], m[of.option(m, o) + OPTION_SPEED])
+        if thrifty == NONE or mw < m[of.option(m, thrifty) + OPTION_MW]:
+            thrifty = o
+        if mw > even:
+            continue
+        fastest = m[of.option(m, best) + OPTION_SPEED] if best != NONE else 0
+        if speed > fastest or (speed == fastest and mw < m[of.option(m, best) + OPTION_MW]):
+            best = o
+    return thrifty if best == NONE else best
+
+
+@compiled
+def say(m: Ints, j: int, verdict: int, short: int, free: int) -> int:
+    m[of.job(m, j) + JOB_VERDICT], m[of.job(m, j) + JOB_SHORT], m[of.job(m, j) + JOB_FREE] = (verdict, short, free)
+    return verdict
+
+
+@compiled
+def bind(m: Ints, j: int, now_ms: int) -> int:
+    """Write down and return the first constraint that its first option breaks now."""
+    o = m[of.profile(m, m[of.job(m, j) + JOB_PROFILE]) + PROFILE_FIRST]
+    p = m[of.option(m, o) + OPTION_PLACE]
+    for r in range(m[of.WIDTH_NEED]):
+        free = m[of.free(m, p) + r] - blocked(m, p, r, now_ms)
+        if m[of.need(m, j) + r] > 0 and m[of.need(m, j) + r] > free:
+            return say(m, j, V_RESOURCE + r, m[of.need(m, j) + r], max(0, free))
+    mw = watts(m, j, o)
+    for h in range(m[of.WIDTH_CHAIN]):
+        d = m[of.chain(m, p) + h]
+        if d == NONE:
+            break
+        left = cap_at(m, d, now_ms, now_ms) - m[of.domain(m, d) + DOMAIN_USED]
+        if mw > left:
+            return say(m, j, V_POWER, mw, max(0, left))
+    asked, q = (weight(m, j, p), m[of.job(m, j) + JOB_POOL])
+    if m[of.FLAG_POOLS] and (not in_quota(m, q, asked, now_ms)):
+        return say(m, j, V_QUOTA, asked, max(0, quota_left(m, q, now_ms)))
+    return say(m, j, V_BEHIND, 0, 0)

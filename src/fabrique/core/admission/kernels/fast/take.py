@@ -1,0 +1,237 @@
+"""What a start, an end, a stop and a change of level do to the tables. Each undoes exactly what the other did."""
+
+from __future__ import annotations
+
+from fabrique.core.admission.kernels.fast import directory as of
+from fabrique.core.admission.kernels.fast.compiled import compiled
+from fabrique.core.admission.kernels.fast.measure import length, watts, weight, weight_asked
+from fabrique.core.admission.kernels.fast.memory import N_FREE_ROWS
+from fabrique.core.admission.tables import (
+    AWAY,
+    BUDGETS,
+    CLOCK_GRID,
+    CLOCK_RUNS,
+    CLOCK_SLOT,
+    COHORT_USED,
+    DOMAIN_FREE,
+    DOMAIN_USED,
+    DONE,
+    JOB_DEFERRED,
+    JOB_LINE,
+    JOB_NEXT,
+    JOB_NOT_BEFORE,
+    JOB_POOL,
+    JOB_PREEMPTIONS,
+    JOB_PREVIOUS,
+    JOB_PROFILE,
+    JOB_PROJECT,
+    JOB_RUN,
+    JOB_STATUS,
+    LINE_FIRST,
+    LINE_LAST,
+    NONE,
+    OPTION_PLACE,
+    OPTION_SPEED,
+    POOL_COHORT,
+    POOL_PENDING,
+    POOL_USED,
+    PROFILE_FIRST,
+    PROJECT_RATE,
+    READY,
+    RUN_CHOSEN,
+    RUN_END,
+    RUN_JOB,
+    RUN_LEAVING,
+    RUN_MW,
+    RUN_OPTION,
+    RUN_START,
+    RUN_WEIGHT,
+    RUNNING,
+    Ints,
+)
+
+
+@compiled
+def enqueue(m: Ints, j: int) -> None:
+    """Into its line, in order of rows; nearly always at its end."""
+    at = m[of.job(m, j) + JOB_LINE]
+    before = m[of.line(m, at) + LINE_LAST]
+    while before != NONE and before > j:
+        before = m[of.job(m, before) + JOB_PREVIOUS]
+    after = m[of.line(m, at) + LINE_FIRST] if before == NONE else m[of.job(m, before) + JOB_NEXT]
+    m[of.job(m, j) + JOB_PREVIOUS], m[of.job(m, j) + JOB_NEXT] = (before, after)
+    if before == NONE:
+        m[of.line(m, at) + LINE_FIRST] = j
+    else:
+        m[of.job(m, before) + JOB_NEXT] = j
+    if after == NONE:
+        m[of.line(m, at) + LINE_LAST] = j
+    else:
+        m[of.job(m, after) + JOB_PREVIOUS] = j
+    m[of.pool(m, m[of.job(m, j) + JOB_POOL]) + POOL_PENDING] += weight_asked(m, j)
+
+
+@compiled
+def dequeue(m: Ints, j: int) -> None:
+    at, before, after = (m[of.job(m, j) + JOB_LINE], m[of.job(m, j) + JOB_PREVIOUS], m[of.job(m, j) + JOB_NEXT])
+    if before == NONE:
+        m[of.line(m, at) + LINE_FIRST] = after
+    else:
+        m[of.job(m, before) + JOB_NEXT] = after
+    if after == NONE:
+        m[of.line(m, at) + LINE_LAST] = before
+    else:
+        m[of.job(m, after) + JOB_PREVIOUS] = before
+    m[of.job(m, j) + JOB_PREVIOUS], m[of.job(m, j) + JOB_NEXT] = (NONE, NONE)
+    m[of.pool(m, m[of.job(m, j) + JOB_POOL]) + POOL_PENDING] -= weight_asked(m, j)
+
+
+@compiled
+def plan_slots(m: Ints, j: int, sign: int) -> None:
+    """Promise a deferred job its slots, or take the promise back."""
+    from_ms = m[of.job(m, j) + JOB_NOT_BEFORE]
+    first = m[of.profile(m, m[of.job(m, j) + JOB_PROFILE]) + PROFILE_FIRST]
+    p = m[of.option(m, first) + OPTION_PLACE]
+    start, step = (m[of.clock(m, CLOCK_GRID)], m[of.clock(m, CLOCK_SLOT)])
+    last = (from_ms + length(m, j, first) - 1 - start) // step
+    for k in range((from_ms - start) // step, last + 1):
+        m[of.planned(m, p) + k] += sign * m[of.need(m, j)]
+
+
+@compiled
+def make_ready(m: Ints, j: int) -> None:
+    """An event: the job may start from now on."""
+    if m[of.job(m, j) + JOB_DEFERRED] == 1:
+        plan_slots(m, j, -1)
+        m[of.job(m, j) + JOB_DEFERRED] = 2
+    m[of.job(m, j) + JOB_STATUS] = READY
+    enqueue(m, j)
+
+
+@compiled
+def occupy(m: Ints, j: int, o: int, mw: int, share: int, sign: int) -> None:
+    """Take (sign 1) or give back (-1) everything that a run of `j` at `o` holds but its budgets."""
+    p, q = (m[of.option(m, o) + OPTION_PLACE], m[of.job(m, j) + JOB_POOL])
+    for r in range(m[of.WIDTH_NEED]):
+        m[of.free(m, p) + r] -= sign * m[of.need(m, j) + r]
+    for h in range(m[of.WIDTH_CHAIN]):
+        d = m[of.chain(m, p) + h]
+        if d == NONE:
+            break
+        m[of.domain(m, d) + DOMAIN_USED] += sign * mw
+        m[of.domain(m, d) + DOMAIN_FREE] -= sign * m[of.need(m, j)]
+    m[of.pool(m, q) + POOL_USED] += sign * share
+    m[of.cohort(m, m[of.pool(m, q) + POOL_COHORT]) + COHORT_USED] += sign * share
+    m[of.project(m, m[of.job(m, j) + JOB_PROJECT]) + PROJECT_RATE] += sign * share
+
+
+@compiled
+def hold(m: Ints, j: int, sign: int) -> None:
+    for k in range(BUDGETS):
+        b = m[of.budget(m, j) + k]
+        if b != NONE:
+            m[of.room(m, b)] -= sign * m[of.ask(m, j) + k]
+
+
+@compiled
+def rank_of_end(m: Ints, count: int, end_ms: int, j: int) -> int:
+    """How many of the first `count` runs in `by_end` come before (end, job)."""
+    low, high = 0, count
+    while low < high:
+        middle = (low + high) // 2
+        at = of.run(m, m[of.by_end(m, middle)])
+        if m[at + RUN_END] < end_ms or (m[at + RUN_END] == end_ms and m[at + RUN_JOB] < j):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@compiled
+def list_end(m: Ints, row: int) -> None:
+    count = m[of.clock(m, CLOCK_RUNS)]
+    at = rank_of_end(m, count, m[of.run(m, row) + RUN_END], m[of.run(m, row) + RUN_JOB])
+    for i in range(count, at, -1):
+        m[of.by_end(m, i)] = m[of.by_end(m, i - 1)]
+    m[of.by_end(m, at)] = row
+    m[of.clock(m, CLOCK_RUNS)] = count + 1
+
+
+@compiled
+def unlist_end(m: Ints, row: int) -> None:
+    count = m[of.clock(m, CLOCK_RUNS)]
+    at = rank_of_end(m, count, m[of.run(m, row) + RUN_END], m[of.run(m, row) + RUN_JOB])
+    for i in range(at, count - 1):
+        m[of.by_end(m, i)] = m[of.by_end(m, i + 1)]
+    m[of.clock(m, CLOCK_RUNS)] = count - 1
+
+
+@compiled
+def begin(m: Ints, j: int, o: int, now_ms: int) -> int:
+    """Start a ready job; the row of its run."""
+    dequeue(m, j)
+    hold(m, j, 1)
+    mw, share = (watts(m, j, o), weight(m, j, m[of.option(m, o) + OPTION_PLACE]))
+    occupy(m, j, o, mw, share, 1)
+    m[of.work(m, N_FREE_ROWS)] -= 1
+    row = m[of.free_rows(m, m[of.work(m, N_FREE_ROWS)])]
+    m[of.run(m, row) + RUN_JOB], m[of.run(m, row) + RUN_OPTION], m[of.run(m, row) + RUN_CHOSEN] = (j, o, o)
+    m[of.run(m, row) + RUN_START], m[of.run(m, row) + RUN_END] = (now_ms, now_ms + length(m, j, o))
+    m[of.run(m, row) + RUN_MW], m[of.run(m, row) + RUN_WEIGHT], m[of.run(m, row) + RUN_LEAVING] = (mw, share, 0)
+    list_end(m, row)
+    m[of.job(m, j) + JOB_STATUS], m[of.job(m, j) + JOB_RUN] = (RUNNING, row)
+    return row
+
+
+@compiled
+def release(m: Ints, row: int, status: int) -> None:
+    """A run is over: everything it held but its budgets is free again."""
+    j = m[of.run(m, row) + RUN_JOB]
+    occupy(m, j, m[of.run(m, row) + RUN_OPTION], m[of.run(m, row) + RUN_MW], m[of.run(m, row) + RUN_WEIGHT], -1)
+    unlist_end(m, row)
+    m[of.run(m, row) + RUN_JOB] = NONE
+    m[of.free_rows(m, m[of.work(m, N_FREE_ROWS)])] = row
+    m[of.work(m, N_FREE_ROWS)] += 1
+    m[of.job(m, j) + JOB_STATUS], m[of.job(m, j) + JOB_RUN] = (status, NONE)
+
+
+@compiled
+def finish(m: Ints, row: int) -> None:
+    """An event: the run ended."""
+    release(m, row, DONE)
+
+
+@compiled
+def send_back(m: Ints, row: int, backoff_ms: int, now_ms: int) -> None:
+    """Preempt: the job waits its back-off out, twice as long at each preemption up to the seventh."""
+    j = m[of.run(m, row) + RUN_JOB]
+    release(m, row, AWAY)
+    hold(m, j, -1)
+    m[of.job(m, j) + JOB_PREEMPTIONS] += 1
+    m[of.job(m, j) + JOB_NOT_BEFORE] = now_ms + (backoff_ms << min(m[of.job(m, j) + JOB_PREEMPTIONS] - 1, 6))
+
+
+@compiled
+def end_at(m: Ints, row: int, o: int, now_ms: int) -> int:
+    """When the run ends at the latest if its level changes to option `o` now."""
+    end = m[of.run(m, row) + RUN_END]
+    if end <= now_ms:
+        return end
+    left = (end - now_ms) * m[of.option(m, m[of.run(m, row) + RUN_OPTION]) + OPTION_SPEED]
+    return now_ms - -left // m[of.option(m, o) + OPTION_SPEED]
+
+
+@compiled
+def set_level(m: Ints, row: int, o: int, now_ms: int) -> None:
+    """Re-cap: other watts, and the walltime that goes with them."""
+    p = m[of.option(m, o) + OPTION_PLACE]
+    new = watts(m, m[of.run(m, row) + RUN_JOB], o)
+    for h in range(m[of.WIDTH_CHAIN]):
+        d = m[of.chain(m, p) + h]
+        if d == NONE:
+            break
+        m[of.domain(m, d) + DOMAIN_USED] += new - m[of.run(m, row) + RUN_MW]
+    end = end_at(m, row, o, now_ms)
+    unlist_end(m, row)
+    m[of.run(m, row) + RUN_MW], m[of.run(m, row) + RUN_OPTION], m[of.run(m, row) + RUN_END] = (new, o, end)
+    list_end(m, row)
