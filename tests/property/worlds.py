@@ -57,7 +57,7 @@ def flags(dice: Random) -> Flags:
         water_fill=dice.randint(0, 1),
         recap=int(dice.random() < 0.8),
         defer=dice.randint(0, 1),
-        floor_permille=dice.choice([0, 50, 300]),
+        floor_permille=dice.choice([0, 50, 500]),
         fill_ppm=dice.choice([300_000, 800_000, 1_000_000]),
         observe_only=int(dice.random() < 0.02),
     )
@@ -73,7 +73,7 @@ def state(dice: Random, fair: bool, consent: bool) -> State:
     weights = [dice.choice([1_000_000, 1_000_000, 500_000, 1_700_001]) for _ in range(places)]
     options, profiles, thrifty = choices(dice, places)
     demand = max(row[t.OPTION_MW] for row in options)
-    spans, caps = limits(dice, chains, len(parents), [row[0] * demand // 1000 for row in capacity])
+    spans, caps = limits(dice, chains, len(parents), [row[0] * demand // 1000 for row in capacity], consent)
     inside = [sum(capacity[p][0] for p in range(places) if d in chains[p]) for d in range(len(parents))]
     blocks = [(dice.randrange(places), *window(dice)) for _ in range(dice.choice([0, 0, 1, 2]))]
     pools, cohorts = quotas(dice, sum(c[0] * w // t.PPM for c, w in zip(capacity, weights, strict=True)))
@@ -142,8 +142,8 @@ def choices(dice: Random, places: int) -> tuple[list[tuple[int, ...]], list[tupl
         for place in dice.sample(range(places), dice.randint(1, places)):
             mw, speed = dice.choice([400_000, 700_000, 1_000_000]), dice.choice([500_000, 1_000_000, 1_300_000])
             for level in range(dice.choice([1, 2, 3, 3])):
-                slower = speed * (100 - dice.choice([8, 15, 15, 0]) * level) // 100
-                rows.append((place, level, mw * (100 - 25 * level) // 100 + dice.randint(0, 2), slower))
+                slower = speed * (100 - dice.choice([8, 15, 15, 0, -10]) * level) // 100
+                rows.append((place, level, mw * (100 - 25 * level) // 100 + dice.choice([0, 0, 0, 1]), slower))
         dice.shuffle(rows)
         if dice.random() < 0.7:
             rows.sort(key=lambda row: row[1])  # top levels first: most worlds are so
@@ -156,7 +156,7 @@ def choices(dice: Random, places: int) -> tuple[list[tuple[int, ...]], list[tupl
 
 
 def limits(
-    dice: Random, chains: list[list[int]], domains: int, watts: list[int]
+    dice: Random, chains: list[list[int]], domains: int, watts: list[int], restless: bool
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int, int]]]:
     """Each domain's span of caps, and the caps: they fall and rise; some are announced, some come as a surprise."""
     spans: list[tuple[int, int]] = []
@@ -164,10 +164,10 @@ def limits(
     for d in range(domains):
         full = sum(w for chain, w in zip(chains, watts, strict=True) if d in chain)
         first = len(caps)
-        usual = full * dice.choice([30, 60, 80, 110]) // 100
+        usual = full * dice.choice([30, 50, 75, 110]) // 100
         rows = [(0, usual, 0)] if dice.random() < 0.7 else []
-        for _ in range(dice.choice([0, 1, 2, 4])):
-            at, known = T0 + dice.randint(1, 100) * 10 * MINUTE, dice.choice([0, 0, 30 * MINUTE, 6 * HOUR, DAY])
+        for _ in range(dice.choice([2, 4, 6] if restless else [0, 1, 2, 4])):
+            at, known = T0 + dice.randint(1, 100) * 10 * MINUTE, dice.choice([0, 0, 30 * MINUTE, 12 * HOUR, DAY])
             until = at + dice.randint(1, 36) * 10 * MINUTE
             rows.append((at, full * dice.choice([2, 10, 20, 30, 50, 70]) // 100, at - known))
             rows.append((until, dice.choice([usual, usual, full * dice.randint(20, 90) // 100, UNLIMITED]), at - known))
@@ -207,7 +207,7 @@ def demands(
     kinds = [
         (
             dice.randrange(profiles),
-            [dice.choice([1, 2, 2, 2, 4, 4, 8]) * 1000 * int(dice.random() < 0.9)]
+            [dice.choice([333, 1000, 2000, 2000, 2500, 4000, 4000, 8000]) * int(dice.random() < 0.9)]
             + [dice.choice([0, 1000, 4000, 4000]) for _ in range(resources - 1)],
             dice.choice([10 * MINUTE, HOUR, 3 * HOUR + 1, 8 * HOUR, 20 * HOUR]),
             (int(dice.random() < preemptible), int(dice.random() < elastic)),
@@ -249,8 +249,8 @@ def grid(dice: Random, sites: int, slots: int) -> t.Ints:
     """Forecasts summed up from the first slot's start; some hours below zero, as prices can be."""
     rows = np.zeros((sites, slots + 1), dtype=np.int64)
     for site in range(sites):
-        low = dice.choice([-200, 0, 30])
-        rows[site, 1:] = np.cumsum([dice.randint(low, 300) * 1000 for _ in range(slots)])
+        hours = dice.choice([[-200, -50, 0, 50, 100, 200], [50, 100, 150, 200], range(30, 300)])
+        rows[site, 1:] = np.cumsum([dice.choice(hours) * 1000 for _ in range(slots)])
     return rows
 
 
@@ -286,7 +286,7 @@ def play(seed: int, instants: int = 25) -> Iterator[Moment]:
 
 def happenings(dice: Random, here: reference.World, now: int) -> list[tuple[str, int]]:
     runs = sorted(here.runs, key=lambda run: run.job.row)
-    ends = [run.job.row for run in runs if dice.random() < (0.85 if run.end <= now else 0.05)]
+    ends = [run.job.row for run in runs if dice.random() < (0.6 if run.end <= now else 0.05)]
     leaves = [run.job.row for run in runs if run.job.row not in ends and dice.random() < 0.02]
     away = [job for job in here.jobs if job.status == t.AWAY and max(job.submit, job.not_before) <= now]
     comes = [job.row for job in away if dice.random() < 0.95]
