@@ -5,6 +5,7 @@ from __future__ import annotations
 from fabrique.core.admission.kernels.fast import replay, take
 from fabrique.core.admission.kernels.fast import step as phases
 from fabrique.core.admission.kernels.fast.compiled import digest, entry
+from fabrique.core.admission.kernels.fast.replay import MOST_IDLE
 from fabrique.core.admission.tables import Ints
 
 
@@ -32,5 +33,7 @@ def _entries(code: int) -> tuple[object, ...]:
 
     return entry(advance), entry(step), entry(run_until), entry(make_ready), entry(finish)
 
+
+__all__ = ["MOST_IDLE", "advance", "finish", "make_ready", "run_until", "step"]
 
 advance, step, run_until, make_ready, finish = _entries(digest())
