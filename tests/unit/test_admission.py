@@ -15,6 +15,7 @@ UNIT = "core-ms:local-core"
 NOW = 1_000_000
 PARTITION = PartitionRow(id="p", kind="h100-sxm", site="s", milli_devices=4_000, milli_cores=8_000, memory_mb=64)
 SITE = SiteRow(id="s", cap_w=1_000, base_w=100)
+RULES = Rules(name="test", share_order=True, reservations=8)
 POOLS = [PoolRow(id="union", share_ppm=500_000), PoolRow(id="national", share_ppm=500_000)]
 JOB = JobRow(
     id="1", pool="union", allocation="a", partitions=("p",), milli_devices=1_000, milli_cores=1_000, memory_mb=1,
@@ -28,7 +29,7 @@ RUN = RunRow(
 
 def decide(jobs: list[JobRow], runs: list[RunRow] | None = None, room: int | None = None, **changes: object) -> Plan:
     site = replace(SITE, **{k: v for k, v in changes.items() if k in ("cap_w", "base_w")})  # type: ignore[arg-type]
-    rules = Rules(**{k: v for k, v in changes.items() if k in ("backfill", "observe_only")})  # type: ignore[arg-type]
+    rules = replace(RULES, **{k: v for k, v in changes.items() if k in ("backfill", "observe_only")})  # type: ignore[arg-type]
     rooms = [(a, UNIT, room) for a in sorted({j.allocation for j in jobs})]
     return step(build([PARTITION], [site], POOLS, rooms, jobs, runs or []), rules, NOW)
 
@@ -183,7 +184,7 @@ def test_the_same_state_gives_the_same_plan_whatever_the_order_of_its_rows(
 def test_a_decision_leaves_the_state_as_it_was() -> None:
     state: State = build([PARTITION], [SITE], POOLS, [("a", UNIT, 10)], [JOB], [RUN])
     before = {name: str(getattr(state, name)) for name in State.__slots__}
-    step(state, Rules(), NOW)
+    step(state, RULES, NOW)
     assert {name: str(getattr(state, name)) for name in State.__slots__} == before
 
 

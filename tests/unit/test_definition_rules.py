@@ -17,7 +17,7 @@ READY = {
     "fifo": Rules(name="fifo", backfill=False, reservations=1),
     "easy": EASY,
     "conservative": Rules(name="conservative", backfill=True, reservations=1000),
-    "fair": replace(EASY, name="fair", pools=True, share_order=True, fair=True, age_ms=7 * DAY),
+    "fair": replace(EASY, name="fair", reservations=8, pools=True, share_order=True, fair=True, age_ms=7 * DAY),
     "static-nameplate": replace(EASY, name="static-nameplate", watts="nameplate"),
     "static-measured": replace(EASY, name="static-measured", watts="measured"),
     "frugal": Rules(

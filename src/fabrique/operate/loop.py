@@ -8,7 +8,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event
 
 from django.db import OperationalError, close_old_connections
@@ -22,6 +22,7 @@ from fabrique.core.admission.rules import Rules
 from fabrique.core.eligibility import Verdict
 from fabrique.core.errors import FabriqueError
 from fabrique.core.reasons import Reason, reason
+from fabrique.definitions import rules as rule_sets
 from fabrique.engines.protocol import Engine
 from fabrique.operate import act, decide, duties, settle
 from fabrique.operate.engines import slots_of
@@ -33,6 +34,7 @@ log = logging.getLogger("fabrique.loop")
 LEASE_MS = 10_000
 WINDOW_MS = 60_000  # a metering window closes at the latest then, and whenever a run ends
 DUTY_MS = 60_000
+DEFAULT_RULES = "fair"  # until the hub adopts others
 _FOR_EVER = ("engine.refused", "job.field")  # asking again would change nothing
 
 
@@ -59,7 +61,7 @@ class Loop:
         rules: Rules | None = None,
     ) -> None:
         self.here, self.engines, self.metering, self.clock = here, engines, metering, clock
-        self.rules = rules or Rules()
+        self.rules = rules
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._window_from: int | None = None
         self._duties_at = 0
@@ -157,7 +159,7 @@ class Loop:
         if not jobs:
             return
         asks = {str(a.job.number): a for a in decide.asked(self.here, jobs)}
-        rules = Rules(observe_only=state.observe_only)
+        rules = replace(self.rules or rules_in_force(self.here, now), observe_only=state.observe_only)
         for ask in asks.values():
             if not ask.offers:
                 why = ask.refusal or reason("refuse.no-budget-in-kind", kind=", ".join(ask.spec.kinds))
@@ -219,6 +221,11 @@ class Loop:
             return
         self._duties_at = now
         duties.perform(self.here, now=now)
+
+
+def rules_in_force(here: ThisHub, now: int) -> Rules:
+    """The rule set that the hub decides by at `now`."""
+    return rule_sets.load(DEFAULT_RULES)
 
 
 def run(loop: Loop, stop: Event, *, every_s: float = 0.5, on_turn: Callable[[Turn], None] | None = None) -> None:
