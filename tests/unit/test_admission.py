@@ -8,34 +8,47 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fabrique.core.admission import Plan, Rules, State, build, step
-from fabrique.core.admission.state import JobRow, PartitionRow, PoolRow, RunRow, SiteRow
+from fabrique.core.admission import History, Plan, Rows, Rules, prepare, step
+from fabrique.core.admission import decide as decisions
+from fabrique.core.admission.state import JobRow, OptionRow, PartitionRow, PoolRow, RunRow, SiteRow
 
 UNIT = "core-ms:local-core"
 NOW = 1_000_000
 PARTITION = PartitionRow(id="p", kind="h100-sxm", site="s", milli_devices=4_000, milli_cores=8_000, memory_mb=64)
 SITE = SiteRow(id="s", cap_w=1_000, base_w=100)
-RULES = Rules(name="test", share_order=True, reservations=8)
+RULES = Rules(name="test", pools=True, share_order=True, fair=True, reservations=8)
 POOLS = [PoolRow(id="union", share_ppm=500_000), PoolRow(id="national", share_ppm=500_000)]
 JOB = JobRow(
-    id="1", pool="union", allocation="a", partitions=("p",), milli_devices=1_000, milli_cores=1_000, memory_mb=1,
-    power_w=100, walltime_ms=1_000, priority=0, submitted_ms=0, not_before_ms=0, asks=((UNIT, 1),),
+    id="1", pool="union", project="x", allocation="a", options=(OptionRow(partition="p", power_w=100),),
+    milli_devices=1_000, milli_cores=1_000, memory_mb=1, walltime_ms=1_000, priority=0, submitted_ms=0,
+    not_before_ms=0, asks=((UNIT, 1),),
 )  # fmt: skip
 RUN = RunRow(
-    id="r", pool="union", partition="p", milli_devices=1_000, milli_cores=1_000, memory_mb=1, power_w=100,
+    id="r", job="0", pool="union", project="x", option=OptionRow(partition="p", power_w=100), milli_devices=1_000,
+    milli_cores=1_000, memory_mb=1, walltime_ms=1_000, priority=0, submitted_ms=0, started_ms=NOW - 500,
     ends_ms=NOW + 500,
 )  # fmt: skip
 
 
+def rows(jobs: list[JobRow], runs: list[RunRow] | None = None, room: int | None = None, **changes: object) -> Rows:
+    site = replace(SITE, **{k: v for k, v in changes.items() if k in ("cap_w", "base_w", "caps")})  # type: ignore[arg-type]
+    rooms = tuple((a, UNIT, room) for a in sorted({j.allocation for j in jobs}))
+    blocks = changes.get("blocks", ())
+    return Rows(
+        partitions=(PARTITION,), sites=(site,), pools=tuple(POOLS), rooms=rooms, jobs=tuple(jobs),
+        runs=tuple(replace(r, id=f"r{i}", job=f"0{i}") for i, r in enumerate(runs or [])),
+        blocks=blocks,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
 def decide(jobs: list[JobRow], runs: list[RunRow] | None = None, room: int | None = None, **changes: object) -> Plan:
-    site = replace(SITE, **{k: v for k, v in changes.items() if k in ("cap_w", "base_w")})  # type: ignore[arg-type]
     rules = replace(RULES, **{k: v for k, v in changes.items() if k in ("backfill", "observe_only")})  # type: ignore[arg-type]
-    rooms = [(a, UNIT, room) for a in sorted({j.allocation for j in jobs})]
-    return step(build([PARTITION], [site], POOLS, rooms, jobs, runs or []), rules, NOW)
+    return step(rows(jobs, runs, room, **changes), rules, NOW)
 
 
-def job(name: str, **changes: object) -> JobRow:
-    return replace(JOB, id=name, **changes)  # type: ignore[arg-type]
+def job(name: str, power_w: int | None = None, **changes: object) -> JobRow:
+    options = {} if power_w is None else {"options": (OptionRow(partition="p", power_w=power_w),)}
+    return replace(JOB, id=name, **options, **changes)  # type: ignore[arg-type]
 
 
 def test_what_fits_starts() -> None:
@@ -132,7 +145,7 @@ jobs_drawn = st.lists(
         milli_devices=st.sampled_from([0, 250, 500, 1_000, 2_000, 4_000]),
         milli_cores=st.integers(1, 8).map(lambda n: n * 1_000),
         memory_mb=st.integers(0, 64),
-        power_w=st.integers(0, 900),
+        options=st.integers(0, 900).map(lambda w: (OptionRow(partition="p", power_w=w),)),
         walltime_ms=st.integers(1, 5_000),
         priority=st.integers(0, 2),
         submitted_ms=st.integers(0, 20),
@@ -147,7 +160,7 @@ runs_drawn = st.lists(
         milli_devices=st.sampled_from([0, 500, 1_000]),
         milli_cores=st.just(1_000),
         memory_mb=st.integers(0, 8),
-        power_w=st.integers(0, 100),
+        option=st.integers(0, 100).map(lambda w: OptionRow(partition="p", power_w=w)),
         ends_ms=st.integers(NOW - 10, NOW + 4_000),
     ),
     max_size=3,
@@ -163,7 +176,8 @@ def test_no_plan_passes_capacity_cap_or_budget(jobs: list[JobRow], runs: list[Ru
     assert sum(x.milli_devices for x in together) <= PARTITION.milli_devices
     assert sum(x.milli_cores for x in together) <= PARTITION.milli_cores
     assert sum(x.memory_mb for x in together) <= PARTITION.memory_mb
-    assert sum(x.power_w for x in together) + SITE.base_w <= (SITE.cap_w or 0)
+    watts = [j.options[0].power_w for j in started] + [r.option.power_w for r in runs]
+    assert sum(watts) + SITE.base_w <= (SITE.cap_w or 0)
     for allocation in ("a", "b"):
         assert sum(j.asks[0][1] for j in started if j.allocation == allocation) <= room
     # every job has one verdict, and every wait a reason
@@ -182,10 +196,10 @@ def test_the_same_state_gives_the_same_plan_whatever_the_order_of_its_rows(
 
 
 def test_a_decision_leaves_the_state_as_it_was() -> None:
-    state: State = build([PARTITION], [SITE], POOLS, [("a", UNIT, 10)], [JOB], [RUN])
-    before = {name: str(getattr(state, name)) for name in State.__slots__}
-    step(state, RULES, NOW)
-    assert {name: str(getattr(state, name)) for name in State.__slots__} == before
+    tables = prepare.build(rows([JOB], [RUN], 10), RULES, History(at_ms=NOW), NOW)
+    before = prepare.digest(tables.state)
+    decisions._decided(tables, RULES, NOW)
+    assert prepare.digest(tables.state) == before
 
 
 def test_the_first_that_wait_get_a_forecast_and_the_others_wait_all_the_same() -> None:

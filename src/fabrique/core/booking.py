@@ -23,6 +23,8 @@ from fabrique.core.units import HOUR_MS, MG, MJ, Amount, Unit, is_time
 
 BUCKETS: Final = ("granted", "available", "held", "used", "lost", "expired", "transferred")
 
+LOSSES: Final = "hub:losses"
+
 BalanceOf = Callable[[str, Unit], int]
 
 
@@ -77,6 +79,11 @@ def account(allocation: str, bucket: str) -> str:
 
 def pool_account(pool: str, what: str) -> str:
     return f"pool:{pool}:{what}"
+
+
+def reclaim_cost(pool: str) -> str:
+    """Where the work stays that was lost because a pool took back what it had lent."""
+    return pool_account(pool, "reclaim-cost")
 
 
 def price_of(time: int, price: Fraction) -> int:
@@ -248,8 +255,9 @@ def refund(
     ref: str,
     detail: Mapping[str, object],
     bucket: str = "used",
+    cost: str = LOSSES,
 ) -> list[Line]:
-    """Charged work given back with its cause; what it cost stays in the hub's losses.
+    """Charged work given back with its cause; what it cost stays in the account `cost`, the hub's losses or a pool's.
 
     A unit without a budget was granted as it was used, so its refund takes that grant back.
     """
@@ -263,7 +271,7 @@ def refund(
         else:
             lines.append(Line(account(allocation, "granted"), a.unit, a.value, "refund", ref, text))
             lines.append(Line(pool_account(pool, "awarded"), a.unit, -a.value, "refund", ref, text))
-        lines.append(Line("hub:losses", a.unit, a.value, "refund", ref, text))
+        lines.append(Line(cost, a.unit, a.value, "refund", ref, text))
     return lines
 
 

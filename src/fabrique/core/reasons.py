@@ -24,9 +24,20 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "wait.engine": ("engine",),
     "wait.observe-only": (),
     "wait.allocation-start": ("time",),
+    "wait.quota": ("pool", "asked", "left"),
+    "wait.window": ("time",),
+    "wait.deferred": ("time", "saved_permille"),
+    "wait.not-worth-deferring": ("saved_permille", "floor_permille"),
+    "wait.backing-off": ("time",),
+    "wait.reclaiming": ("job",),
     # a job was placed
     "place.only": ("partition",),
     "place.earliest": ("partition",),
+    "place.level": ("partition", "level"),
+    # a run is stopped, or its power level set
+    "preempt.reclaim": ("pool", "job"),
+    "preempt.power": ("site",),
+    "recap.power": ("site", "level"),
     # a job is refused: it could never start as it stands
     "refuse.no-partition": ("kind",),
     "refuse.too-large": ("partition", "resource", "asked", "most"),
@@ -49,6 +60,7 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "end.not-started": ("error",),
     # money and hours given back, and why
     "refund.hub-failure": ("cause",),
+    "refund.reclaim": ("pool",),
     "refund.correction": ("note",),
     "rebate.power-level": ("level", "throughput_permille"),
     # eligibility: each rule answers pass, fail or unknown with one of these

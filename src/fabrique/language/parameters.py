@@ -37,6 +37,8 @@ KINDS: Final[Mapping[str, str]] = {
     "limit_mb": "mebibytes",
     "limit_bytes": "bytes",
     "throughput_permille": "permille",
+    "saved_permille": "permille",
+    "floor_permille": "permille",
     "unit": "unit",
     "kind": "device-kind",
     "country": "country",

@@ -24,9 +24,22 @@ SENTENCES: Final[dict[str, str]] = {
     "wait.engine": msg("Waiting for the engine {engine}, which does not answer."),
     "wait.observe-only": msg("The hub only observes for now: an operator must let it act again."),
     "wait.allocation-start": msg("Waiting for the allocation to begin: {time}."),
+    "wait.quota": msg("Waiting for the share {pool}: {asked} asked, {left} left of what it may use."),
+    "wait.window": msg("It would still run at {time}, when less will be free: it waits for room after that."),
+    "wait.deferred": msg("Put off to {time}: the forecast saves {saved_permille} by then."),
+    "wait.not-worth-deferring": msg(
+        "Not worth putting off here: waiting would save {saved_permille}, less than the {floor_permille} the hub asks."
+    ),
+    "wait.backing-off": msg("It was stopped for work that comes first, and is queued again at {time}."),
+    "wait.reclaiming": msg("Waiting for job {job} to stop: it gives back what was lent."),
     # a job was placed
     "place.only": msg("Placed on {partition}, the only partition that fits."),
     "place.earliest": msg("Placed on {partition}, where it starts earliest."),
+    "place.level": msg("Placed on {partition} at {level} of full power, where it takes the least energy."),
+    # a run is stopped, or its power level set
+    "preempt.reclaim": msg("Stopped so that the share {pool} gets back what it lent, for job {job}."),
+    "preempt.power": msg("Stopped because the power cap of {site} fell."),
+    "recap.power": msg("Set to {level} of full power because the power cap of {site} fell."),
     # a job is refused: it could never start as it stands
     "refuse.no-partition": msg("No connected partition has {kind}."),
     "refuse.no-partition?kind": msg("No connected partition fits this job."),
@@ -51,6 +64,7 @@ SENTENCES: Final[dict[str, str]] = {
     "end.not-started": msg("It never started: {error}."),
     # given back
     "refund.hub-failure": msg("Refunded: the hub failed ({cause})."),
+    "refund.reclaim": msg("Refunded: the work was lost when the share {pool} took back what it had lent."),
     "refund.correction": msg("Corrected: {note}"),
     "rebate.power-level": msg(
         "Rebate for power level {level}: it ran at {throughput_permille} of full speed, and the rest is given back."
@@ -148,6 +162,9 @@ _SPECIAL: Final[dict[str, dict[str, str]]] = {
     "decide.ineligible": {"rules": "words:rule"},
     "right.separation": {"role": "word:role", "other": "word:role"},
     "wait.behind": {"job": "text"},
+    "wait.quota": {"asked": "thousandths", "left": "thousandths"},
+    "wait.reclaiming": {"job": "text"},
+    "preempt.reclaim": {"job": "text"},
 }
 
 

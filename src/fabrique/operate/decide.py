@@ -1,24 +1,22 @@
-"""Decide: the live state as the decision's arrays, and its plan."""
+"""Decide: the live state as the rows that the decision is taken on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fabrique.apps.access.models import AllocationState
 from fabrique.apps.jobs import specs
 from fabrique.apps.jobs.cycle import Placement
-from fabrique.apps.jobs.models import Job, Run
+from fabrique.apps.jobs.models import Intent, Job, Run
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core import booking
 from fabrique.core.admission import filter as fits
-from fabrique.core.admission import state as rows
-from fabrique.core.admission.decide import step
-from fabrique.core.admission.plan import Plan
-from fabrique.core.admission.rules import Rules
+from fabrique.core.admission import record
+from fabrique.core.admission.state import JobRow, OptionRow, PartitionRow, PoolRow, Rows, RunRow, SiteRow
 from fabrique.core.booking import Exhaustion, Frozen, Policy
-from fabrique.core.job import JobSpec
+from fabrique.core.job import JobSpec, JobState
 from fabrique.core.reasons import Reason, reason
 from fabrique.core.units import Unit
 
@@ -57,22 +55,25 @@ def asked(here: ThisHub, jobs: Sequence[Job]) -> list[Asked]:
     return found
 
 
-def plan(here: ThisHub, asks: Sequence[Asked], runs: Sequence[Run], rules: Rules, *, now: int) -> Plan:
-    """The decision's answer for every job that may start at all."""
+def rows(here: ThisHub, asks: Sequence[Asked], runs: Sequence[Run], *, now: int) -> Rows:
+    """Everything that the decision is taken on, for the jobs that may start at all."""
     possible = [a for a in asks if a.offers]
     allocations = sorted({str(a.job.allocation_id) for a in possible})
     policies = {a: ledger.policies(a) for a in allocations}
     rooms = [(a, u, booking.room(a, u, p, ledger.balance)) for a in allocations for u, p in sorted(policies[a].items())]
     frozen = {u: here.frozen(u, now) for u in sorted({a.offers[0].unit for a in possible})}
-    state = rows.build(
-        _partitions(here),
-        [rows.SiteRow(id=here.site, cap_w=here.cap_w, base_w=here.base_w)],
-        [rows.PoolRow(id=p, share_ppm=s) for p, s in sorted(here.shares.items())],
-        rooms,
-        [_job(here, a, policies[str(a.job.allocation_id)], frozen[a.offers[0].unit]) for a in possible],
-        [_run(r) for r in runs],
+    return record.in_order(
+        Rows(
+            partitions=tuple(_partitions(here)),
+            sites=(SiteRow(id=here.site, cap_w=here.cap_w, base_w=here.base_w),),
+            pools=tuple(PoolRow(id=p, share_ppm=s) for p, s in sorted(here.shares.items())),
+            rooms=tuple(rooms),
+            jobs=tuple(
+                job_row(here, a, policies[str(a.job.allocation_id)], frozen[a.offers[0].unit]) for a in possible
+            ),
+            runs=tuple(_runs(runs)),
+        )
     )
-    return step(state, rules, now)
 
 
 def holds(
@@ -91,16 +92,16 @@ def place(here: ThisHub, ask: Asked, offer: fits.Offer, bound: dict[str, object]
     return Placement(offer, full, holds(here, ask, offer, limits, frozen), frozen)
 
 
-def _partitions(here: ThisHub) -> list[rows.PartitionRow]:
+def _partitions(here: ThisHub) -> list[PartitionRow]:
     """One row a partition; devices of several kinds count together here, and `act.bind` tells them apart."""
-    found: dict[str, rows.PartitionRow] = {}
+    found: dict[str, PartitionRow] = {}
     for o in here.offers:
         devices = 0 if o.device == "core" else o.milli_devices
         if o.partition in found:
             row = found[o.partition]
             found[o.partition] = replace(row, milli_devices=row.milli_devices + devices)
             continue
-        found[o.partition] = rows.PartitionRow(
+        found[o.partition] = PartitionRow(
             id=o.partition,
             kind=o.kind,
             site=o.site,
@@ -111,24 +112,36 @@ def _partitions(here: ThisHub) -> list[rows.PartitionRow]:
     return list(found.values())
 
 
-def _job(here: ThisHub, ask: Asked, limits: Mapping[Unit, Policy], frozen: Frozen) -> rows.JobRow:
-    job, spec, offer = ask.job, ask.spec, ask.offers[0]
-    asks = holds(here, ask, offer, limits, frozen)
-    return rows.JobRow(
+def job_row(here: ThisHub, ask: Asked, limits: Mapping[Unit, Policy], frozen: Frozen) -> JobRow:
+    """A pending job as the decision knows it; who states a latest start agrees to be put off until then."""
+    job, spec = ask.job, ask.spec
+    asks = holds(here, ask, ask.offers[0], limits, frozen)
+    return JobRow(
         id=str(job.number),
         pool=job.allocation.pool,
+        project=job.project.code,
         allocation=str(job.allocation_id),
-        partitions=tuple(dict.fromkeys(o.partition for o in ask.offers)),
+        options=_options(here, ask),
         milli_devices=spec.milli_devices,
         milli_cores=spec.cores * 1000,
         memory_mb=spec.memory_mb or 0,
-        power_w=max(fits.power_bound(spec, o, here.pue_permille) for o in ask.offers),
         walltime_ms=spec.walltime_ms,
         priority=_priority(str(job.allocation_id), asks, limits),
         submitted_ms=job.submitted_ms,
         not_before_ms=max(spec.not_before_ms or 0, job.allocation.starts_ms),
+        latest_ms=spec.start_by_ms,
+        preemptible=spec.preemptible,
+        elastic=spec.power == "auto",
         asks=tuple(sorted(asks.items())),
     )
+
+
+def _options(here: ThisHub, ask: Asked) -> tuple[OptionRow, ...]:
+    """One a partition, in the filter's order; where a partition offers several kinds, the most that any may draw."""
+    watts: dict[str, int] = {}
+    for o in ask.offers:
+        watts[o.partition] = max(watts.get(o.partition, 0), fits.power_bound(ask.spec, o, here.pue_permille))
+    return tuple(OptionRow(partition=partition, power_w=most) for partition, most in watts.items())
 
 
 def _priority(allocation: str, asks: Mapping[Unit, int], limits: Mapping[Unit, Policy]) -> int:
@@ -138,15 +151,28 @@ def _priority(allocation: str, asks: Mapping[Unit, int], limits: Mapping[Unit, P
     return LOW if any(beyond) else 0
 
 
-def _run(run: Run) -> rows.RunRow:
-    spec = specs.of(run.job)
-    return rows.RunRow(
-        id=str(run.id),
-        pool=run.job.allocation.pool,
-        partition=run.partition,
-        milli_devices=spec.milli_devices,
-        milli_cores=spec.cores * 1000,
-        memory_mb=spec.memory_mb or 0,
-        power_w=int(run.bound.get("power_w", 0)),
-        ends_ms=(run.started_ms or run.planned_ms) + spec.walltime_ms,
+def _runs(runs: Sequence[Run]) -> Iterator[RunRow]:
+    ending = [run.id for run in runs if run.job.status == JobState.ENDING.value]
+    leaving = (
+        set(Intent.objects.filter(run__in=ending, act="preempt").values_list("run_id", flat=True)) if ending else ()
     )
+    for run in runs:
+        spec = specs.of(run.job)
+        started = run.started_ms or run.planned_ms
+        yield RunRow(
+            id=str(run.id),
+            job=str(run.job_id),
+            pool=run.job.allocation.pool,
+            project=run.job.project.code,
+            option=OptionRow(partition=run.partition, power_w=int(run.bound.get("power_w", 0))),
+            milli_devices=spec.milli_devices,
+            milli_cores=spec.cores * 1000,
+            memory_mb=spec.memory_mb or 0,
+            walltime_ms=spec.walltime_ms,
+            priority=0,
+            submitted_ms=run.job.submitted_ms,
+            started_ms=started,
+            ends_ms=started + spec.walltime_ms,
+            preemptible=spec.preemptible,
+            leaving=run.id in leaving,
+        )

@@ -18,13 +18,16 @@ from fabrique.apps.jobs import cycle
 from fabrique.apps.jobs.cycle import Placement
 from fabrique.apps.jobs.models import HubState, Intent, Job, Run
 from fabrique.apps.this_hub import ThisHub
+from fabrique.core.admission.plan import Preempt
 from fabrique.core.admission.rules import Rules
 from fabrique.core.eligibility import Verdict
 from fabrique.core.errors import FabriqueError
+from fabrique.core.job import JobState
 from fabrique.core.reasons import Reason, reason
 from fabrique.definitions import rules as rule_sets
 from fabrique.engines.protocol import Engine
 from fabrique.operate import act, decide, duties, settle
+from fabrique.operate.deciding import Deciding
 from fabrique.operate.engines import slots_of
 from fabrique.operate.metering import Metering
 from fabrique.operate.observe import Sight, intent_of, look
@@ -63,6 +66,7 @@ class Loop:
         self.here, self.engines, self.metering, self.clock = here, engines, metering, clock
         self.rules = rules
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._deciding: tuple[int, Deciding] | None = None
         self._window_from: int | None = None
         self._duties_at = 0
 
@@ -110,6 +114,9 @@ class Loop:
                 continue
             if run.job.cancel_ms is not None:
                 self._cancel(run, epoch)
+            elif run.job.status == JobState.ENDING.value:
+                for intent in Intent.objects.filter(run=run, act="preempt", acted_ms__isnull=True):
+                    self._tell(intent, run, epoch)
             for intent in Intent.objects.filter(run=run, act="submit", resolved_ms__isnull=True):
                 self._retry(intent, run, sight, epoch, now)
 
@@ -164,12 +171,33 @@ class Loop:
             if not ask.offers:
                 why = ask.refusal or reason("refuse.no-budget-in-kind", kind=", ".join(ask.spec.kinds))
                 cycle.wait(ask.job, why, None, now=now)
-        plan = decide.plan(self.here, list(asks.values()), cycle.live_runs(), rules, now=now)
+        runs = cycle.live_runs()
+        deciding = self._deciding_under(epoch, state, now)
+        plan = deciding.plan(decide.rows(self.here, list(asks.values()), runs, now=now), rules, now)
+        if plan is None:
+            return
+        cycle.remember(deciding.kept())
+        for stop in plan.preempts:
+            self._preempt(stop, runs, epoch)
         for start in plan.starts:
             if self._start(asks[start.job], start.partition, start.reason, sight, epoch):
                 turn.started.append(int(start.job))
         for waiting in plan.waits:
             cycle.wait(asks[waiting.job].job, waiting.reason, waiting.by_ms, now=now)
+
+    def _deciding_under(self, epoch: int, state: HubState, now: int) -> Deciding:
+        """What is remembered is the leader's: who takes the lease over goes on from what was kept."""
+        if self._deciding is None or self._deciding[0] != epoch:
+            self._deciding = epoch, Deciding(self.here.home, state.decided, now)
+        return self._deciding[1]
+
+    def _preempt(self, stop: Preempt, runs: Sequence[Run], epoch: int) -> None:
+        run = next((r for r in runs if str(r.job_id) == stop.job), None)
+        if run is None:
+            return
+        intent = cycle.intend(run, "preempt", epoch, now=self.clock(), why=stop.reason)
+        if intent is not None:
+            self._tell(intent, run, epoch)
 
     def _still_possible(self, jobs: Sequence[Job], now: int) -> list[Job]:
         late = {job.pk: why for job in jobs if (why := decide.too_late(job, now=now)) is not None}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from django.db import transaction
 
@@ -153,8 +154,8 @@ def acted(intent: Intent, epoch: int, *, now: int) -> None:
 
 
 @transaction.atomic
-def intend(run: Run, act: str, epoch: int, *, now: int) -> Intent | None:
-    """The intent of a cancel or a preemption; None when it was written already."""
+def intend(run: Run, act: str, epoch: int, *, now: int, why: Reason | None = None) -> Intent | None:
+    """The intent of a cancel or a preemption; None when it was acted on already. `why` is kept until the run ends."""
     check_lease(epoch)
     name = f"{act}-{run.id.hex}"
     if Intent.objects.filter(pk=name, acted_ms__isnull=False).exists():
@@ -162,6 +163,8 @@ def intend(run: Run, act: str, epoch: int, *, now: int) -> Intent | None:
     intent, _ = Intent.objects.get_or_create(
         pk=name, defaults={"run": run, "act": act, "epoch": epoch, "created_ms": now}
     )
+    if why is not None:
+        Run.objects.filter(pk=run.pk).update(reason=why.as_json())
     running = (JobState.ADMITTED.value, JobState.STARTING.value, JobState.RUNNING.value)
     Job.objects.filter(pk=run.job_id, status__in=running).update(status=JobState.ENDING.value, changed_ms=now)
     return intent
@@ -236,15 +239,23 @@ def _charge(acts: ledger.Batch, run: Run, hold: Hold, seen: Seen, end: EndState,
     acts.add(booking.forecast_variance(actual.get(MG, 0), actual_mg, str(hold.id), detail))
     run.charged = amounts_json(Amount(u, v) for u, v in charged.items())
     if end is EndState.LOST:
-        _refund(acts, hold, charged, "engine-lost", bucket)
+        why = reason("refund.hub-failure", cause="engine-lost")
+        _refund(acts, hold, charged, why, bucket, booking.LOSSES)
+    elif end is EndState.PREEMPTED and run.reason.get("code") == "preempt.reclaim" and not _kept_its_work(run):
+        pool = str(run.reason["pool"])
+        _refund(acts, hold, charged, reason("refund.reclaim", pool=pool), bucket, booking.reclaim_cost(pool))
 
 
-def _refund(acts: ledger.Batch, hold: Hold, charged: Mapping[Unit, int], cause: str, bucket: str) -> None:
-    """The hub lost the run: the project gets everything back, the hub keeps the loss under its cause."""
+def _kept_its_work(run: Run) -> bool:
+    """Whether the job was told to write a checkpoint before it stopped."""
+    return bool(run.job.spec["checkpoint_signal"])
+
+
+def _refund(acts: ledger.Batch, hold: Hold, charged: Mapping[Unit, int], why: Reason, bucket: str, cost: str) -> None:
+    """Work that was lost without the project's doing: it gets everything back, and `cost` keeps the loss."""
     amounts = [Amount(u, v) for u, v in sorted(charged.items()) if v]
     budgeted = set(ledger.policies(hold.allocation))
-    detail = reason("refund.hub-failure", cause=cause).as_json()
-    acts.add(booking.refund(hold.allocation, hold.pool, amounts, budgeted, str(hold.id), detail, bucket))
+    acts.add(booking.refund(hold.allocation, hold.pool, amounts, budgeted, str(hold.id), why.as_json(), bucket, cost))
 
 
 def _at(frozen: Frozen, mg_per_kwh: int) -> Frozen:
@@ -282,7 +293,11 @@ def _finish(run: Run, end: EndState, *, now: int) -> None:
 def live_runs() -> list[Run]:
     """Runs that hold resources: planned or running."""
     alive = (RunState.PLANNED, RunState.RUNNING)
-    return list(Run.objects.filter(state__in=alive).select_related("job__allocation").order_by("planned_ms", "id"))
+    return list(
+        Run.objects.filter(state__in=alive)
+        .select_related("job__allocation", "job__project")
+        .order_by("planned_ms", "id")
+    )
 
 
 def has_unresolved() -> bool:
@@ -293,6 +308,11 @@ def has_unresolved() -> bool:
 def pending_jobs() -> list[Job]:
     waiting = Job.objects.filter(status=JobState.PENDING.value, cancel_ms__isnull=True)
     return list(waiting.select_related("allocation", "project").order_by("number"))
+
+
+def remember(decided: dict[str, Any]) -> None:
+    """What the next decision has to know of those before."""
+    HubState.objects.filter(pk=1).update(decided=decided)
 
 
 def hub_state() -> HubState:

@@ -109,4 +109,5 @@ class HubState(models.Model):
     gap_from_ms = models.BigIntegerField(null=True)  # the backup's instant: what came after is unknown
     last_cycle_ms = models.BigIntegerField(null=True)
     cycles = models.BigIntegerField(default=0)
+    decided = models.JSONField(default=dict)  # what the next decision has to know of those before
     meter_state = models.JSONField(default=dict)  # the counters where the last window ended

@@ -1,198 +1,235 @@
-"""The decision, phase by phase. Pure, integer-only, with total tie-breaks: equal states give equal plans.
+"""The decision at its edge: rows with names in, a plan with reasons out. Pure; equal rows give equal plans.
 
-1. Order: the pool furthest below its share, then priority, then age, then id.
-2. Budget: a job whose hold its allocation can't cover waits.
-3. Place and time: start where it fits now, under the cap; else reserve its earliest start by the ends asked for.
-   A job behind a reservation starts only if it can't make that one later (backfill).
-4. Explain: the binding constraint of every job that waits, and when it starts at the latest.
+1. What time did to what pools are owed and projects used: `passed`.
+2. Rows to tables: `prepare.build`.
+3. The compiled decision, the same as the twin's: `kernels.fast`.
+4. Its lists and verdicts as a plan; what a start takes must be free by now, not only promised.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from fabrique.core.admission.plan import Plan, Start, Wait
+from fabrique.core.admission import prepare
+from fabrique.core.admission import tables as t
+from fabrique.core.admission.plan import Plan, Preempt, Recap, Start, Wait
+from fabrique.core.admission.prepare import Tables
 from fabrique.core.admission.rules import Rules
-from fabrique.core.admission.state import Ints, State
+from fabrique.core.admission.state import History, Rows, RunRow
+from fabrique.core.admission.tables import NONE, State
+from fabrique.core.admission.verdicts import why_it_waits
 from fabrique.core.reasons import Reason, reason
 
-_PPM = 1_000_000
-_RESOURCES = ("accelerators", "cores", "memory")
-_Shape = tuple[tuple[int, ...], tuple[int, ...], int, int]
+if TYPE_CHECKING:
+    from fabrique.core.admission.kernels.fast import Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What one decision leaves for the next: what no row tells, and the tables as it left them (None: the first)."""
+
+    history: History
+    after: Tables | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A decision that was taken: on which tables, what it says, and what the next one has to know."""
+
+    tables: Tables
+    plan: Plan
+    memory: Memory
+
+
+def step(rows: Rows, rules: Rules, now_ms: int, history: History | None = None) -> Plan:
+    """The plan for every pending job. Reads `rows`, changes nothing; without a history everything begins now."""
+    tables = prepare.build(rows, rules, history or History(at_ms=now_ms), now_ms)
+    return _decided(tables, rules, now_ms)[0]
+
+
+def take(memory: Memory, rows: Rows, rules: Rules, now_ms: int) -> Taken:
+    """One decision in a row of them: `memory` is what the one before left."""
+    history = passed(memory, rows, rules, now_ms)
+    tables = prepare.build(rows, rules, history, now_ms)
+    plan, after = _decided(tables, rules, now_ms)
+    return Taken(tables, plan, Memory(history, after))
+
+
+def passed(memory: Memory, rows: Rows, rules: Rules, now_ms: int) -> History:
+    """The history at `now_ms`, from what ran since the last decision; at the first one, from what runs now."""
+    from fabrique.core.admission.kernels import fast
+
+    before = memory.history
+    tables = memory.after or prepare.build(rows, rules, before, before.at_ms)
+    state = t.copied(tables.state)
+    fast.advance(state, rules.flags(), now_ms)
+    known = {row.id for row in rows.jobs} | {run.job for run in rows.runs}
+    return History(
+        at_ms=int(state.clock[t.CLOCK_LAST]),
+        owed=_column(before.owed, tables.pools, state.pool[:, t.POOL_OWED].tolist()),
+        no_borrow=_column(before.no_borrow, tables.pools, state.pool[:, t.POOL_NO_BORROW].tolist()),
+        use=_column(before.use, tables.projects, state.project[:, t.PROJECT_USE].tolist()),
+        preempted={job: told for job, told in _preempted(before, tables, state).items() if job in known},
+        deferred={job: slot for job, slot in _deferred(before, tables, state).items() if job in known},
+    )
+
+
+def _column(before: Mapping[str, int], names: tuple[str, ...], values: list[int]) -> dict[str, int]:
+    """What is not 0, by name; of what the tables don't have, what was known before."""
+    told = {**before, **dict(zip(names, values, strict=True))}
+    return {name: value for name, value in told.items() if value}
+
+
+def _preempted(before: History, tables: Tables, state: State) -> dict[str, tuple[int, int]]:
+    found = dict(before.preempted)
+    for row, one in enumerate(tables.jobs):
+        if state.job[row, t.JOB_PREEMPTIONS] > found.get(prepare.job_of(one), (0, 0))[0]:
+            away = int(state.job[row, t.JOB_NOT_BEFORE])
+            found[prepare.job_of(one)] = int(state.job[row, t.JOB_PREEMPTIONS]), away
+    return found
+
+
+def _deferred(before: History, tables: Tables, state: State) -> dict[str, int]:
+    found = dict(before.deferred)
+    for row, one in enumerate(tables.jobs):
+        if state.job[row, t.JOB_DEFERRED] == 1 and prepare.job_of(one) not in found:
+            found[prepare.job_of(one)] = int(state.job[row, t.JOB_NOT_BEFORE])
+    return found
+
+
+# --- the plan ---------------------------------------------------------------------------------------------------
+
+
+def _decided(tables: Tables, rules: Rules, now_ms: int) -> tuple[Plan, Tables]:
+    from fabrique.core.admission.kernels import fast
+
+    state = t.copied(tables.state)
+    found = fast.decide(state, rules.flags(), now_ms)
+    after = replace(tables, state=state)
+    starts, held_back = _starts(tables, found, now_ms)
+    started = {start.job for start in starts}
+    waits = []
+    for row, one in enumerate(tables.jobs):
+        if isinstance(one, RunRow) or one.id in started:
+            continue
+        if one.id in held_back:
+            waits.append(Wait(one.id, reason("wait.reclaiming", job=held_back[one.id]), None))
+            continue
+        by_ms = int(state.job[row, t.JOB_AT])
+        why = why_it_waits(tables, state, row, rules, now_ms)
+        waits.append(Wait(one.id, why, None if by_ms == NONE or rules.observe_only else by_ms))
+    named = f"{rules.name}/{rules.version}"
+    plan = Plan(named, now_ms, tuple(starts), tuple(waits), _preempts(tables, found), _recaps(tables, found))
+    return plan, after
+
+
+def _starts(tables: Tables, found: Decision, now_ms: int) -> tuple[list[Start], dict[str, str]]:
+    """Starts of what is free in fact; of the others, whose run must end first."""
+    leaving = [run for run in tables.rows.runs if run.leaving]
+    stopped = [tables.jobs[row] for row, _ in found.preempts]
+    going = [(run.option, run) for run in [*leaving, *(run for run in stopped if isinstance(run, RunRow))]]
+    free = _in_fact(tables, leaving, now_ms)
+    starts: list[Start] = []
+    held_back: dict[str, str] = {}
+    for row, o in found.starts:
+        one, option = tables.jobs[row], tables.options[o]
+        if going and not free.takes(
+            one.milli_devices, one.milli_cores, one.memory_mb, option.partition, option.power_w
+        ):
+            held_back[prepare.job_of(one)] = next(
+                (run.job for place, run in going if place.partition == option.partition), going[0][1].job
+            )
+            continue
+        starts.append(Start(prepare.job_of(one), option.partition, _ground(tables, row, o), option.level))
+    return starts, held_back
 
 
 @dataclass(slots=True)
-class _Usage:
-    """What is taken over time: rows of (from, to, partition, needs, power); one list for runs and reservations."""
+class _Free:
+    """What no run holds: (devices, cores, memory) by partition, W by site (None: no cap)."""
 
-    begins: list[int]
-    ends: list[int]
-    partitions: list[int]
-    needs: list[Ints]
-    powers: list[int]
+    places: dict[str, list[int]]
+    site_of: dict[str, str]
+    watts: dict[str, int | None]
 
-    def take(self, begin: int, end: int, partition: int, needs: Ints, power: int) -> None:
-        self.begins.append(begin)
-        self.ends.append(end)
-        self.partitions.append(partition)
-        self.needs.append(needs)
-        self.powers.append(power)
+    def takes(self, devices: int, cores: int, memory: int, partition: str, power_w: int) -> bool:
+        """Takes so much, if it is there."""
+        place, site = self.places[partition], self.site_of[partition]
+        watts, asked = self.watts[site], (devices, cores, memory)
+        if any(need > left for need, left in zip(asked, place, strict=True) if need):
+            return False
+        if watts is not None and power_w > watts:
+            return False
+        self.places[partition] = [left - need for need, left in zip(asked, place, strict=True)]
+        self.watts[site] = None if watts is None else watts - power_w
+        return True
 
 
-def step(state: State, rules: Rules, now_ms: int) -> Plan:
-    """The plan for every pending job. Reads `state`, changes nothing."""
-    # 1. order
-    queue = _order(state, rules)
-    # 2.-3. budget, place and time, job by job in that order
-    room = state.room.copy()
-    usage = _running(state, now_ms)
-    starts: list[Start] = []
-    waits: list[Wait] = []
-    blocked: list[str] = []
-    shapes: dict[_Shape, Reason] = {}  # that did not fit: what is taken only grows, so none alike fits later
-    for job in queue:
-        name, shape = state.job_ids[job], _shape(state, job)
-        why = _held_back(state, rules, room, job, now_ms)
-        if why is None and len(blocked) >= rules.reservations:
-            why = shapes.get(shape)
-        if why is not None:
-            waits.append(Wait(name, why, None))
-            continue
-        partition, at_ms = _earliest(state, usage, job, now_ms, len(blocked) < rules.reservations)
-        if partition is not None and at_ms <= now_ms and (not blocked or rules.backfill):
-            starts.append(Start(name, state.partition_ids[partition], _ground(state, job, partition)))
-            for budget, asked in state.job_asks[job]:
-                room[budget] -= asked
+def _in_fact(tables: Tables, leaving: list[RunRow], now_ms: int) -> _Free:
+    state = tables.state
+    free = _Free(
+        dict(zip(tables.places, state.free.tolist(), strict=True)),
+        {p.id: p.site for p in tables.rows.partitions},
+        {site: _watts_left(state, d, now_ms) for d, site in enumerate(tables.sites)},
+    )
+    for block in tables.rows.blocks:
+        if block.from_ms <= now_ms < block.until_ms:
+            free.places[block.partition] = _less(
+                free.places[block.partition], block.milli_devices, block.milli_cores, block.memory_mb
+            )
+    for run in leaving:
+        place, site = run.option.partition, free.site_of[run.option.partition]
+        free.places[place] = _less(free.places[place], run.milli_devices, run.milli_cores, run.memory_mb)
+        watts = free.watts[site]
+        free.watts[site] = None if watts is None else watts - run.option.power_w
+    return free
+
+
+def _less(free: list[int], *taken: int) -> list[int]:
+    return [left - amount for left, amount in zip(free, taken, strict=True)]
+
+
+def _watts_left(state: State, domain: int, now_ms: int) -> int | None:
+    """Whole watts between what runs may draw and the cap as it is known now; None where there is none."""
+    row = state.domain[domain]
+    caps = state.cap[row[t.DOMAIN_CAP] : row[t.DOMAIN_CAP_END]]
+    known = caps[(caps[:, t.CAP_FROM] <= now_ms) & (caps[:, t.CAP_KNOWN] <= now_ms)]
+    if not len(known) or known[-1, t.CAP_MW] == t.UNLIMITED:
+        return None
+    return int(known[-1, t.CAP_MW] - row[t.DOMAIN_USED]) // 1000
+
+
+def _ground(tables: Tables, row: int, o: int) -> Reason:
+    """Why the job is put there."""
+    option = tables.options[o]
+    first, end = tables.state.profile[tables.state.job[row, t.JOB_PROFILE], [t.PROFILE_FIRST, t.PROFILE_END]].tolist()
+    if option.level:
+        return reason("place.level", partition=option.partition, level=option.level)
+    only = len({other.partition for other in tables.options[first:end]}) == 1
+    return reason("place.only" if only else "place.earliest", partition=option.partition)
+
+
+def _preempts(tables: Tables, found: Decision) -> tuple[Preempt, ...]:
+    plan = []
+    for row, cause in found.preempts:
+        name, run = prepare.job_of(tables.jobs[row]), tables.jobs[row]
+        if cause == NONE:
+            site = next(
+                p.site for p in tables.rows.partitions if isinstance(run, RunRow) and p.id == run.option.partition
+            )
+            plan.append(Preempt(name, reason("preempt.power", site=site)))
         else:
-            # 4. explain
-            why = _binding(state, usage, job, blocked[0] if blocked else None, now_ms)
-            waits.append(Wait(name, why, None if partition is None else at_ms))
-            shapes.setdefault(shape, why)
-            blocked.append(name)
-        if partition is not None and (at_ms <= now_ms or len(blocked) <= rules.reservations):
-            end = at_ms + int(state.job_walltime[job])
-            usage.take(at_ms, end, partition, state.job_needs[job], int(state.job_power[job]))
-    return Plan(f"{rules.name}/{rules.version}", now_ms, tuple(starts), tuple(waits))
+            taker = tables.jobs[cause]
+            plan.append(Preempt(name, reason("preempt.reclaim", pool=taker.pool, job=prepare.job_of(taker))))
+    return tuple(plan)
 
 
-def _shape(state: State, job: int) -> _Shape:
-    """Jobs alike in all that a place must have; one answer serves them all."""
-    needs = tuple(int(x) for x in state.job_needs[job])
-    return state.job_partitions[job], needs, int(state.job_power[job]), int(state.job_walltime[job])
-
-
-def _order(state: State, rules: Rules) -> list[int]:
-    """Pending jobs, first served first. A pool's deficit counts what runs, as a share of what it is entitled to."""
-    taken = np.zeros(len(state.pool_ids), dtype=np.int64)
-    weight = state.run_needs[:, 0] + state.run_needs[:, 1] if len(state.run_pool) else state.run_pool
-    np.add.at(taken, state.run_pool, weight)
-    excess = taken * _PPM // np.maximum(state.share_ppm, 1) if rules.share_order else taken * 0
-
-    def rank(job: int) -> tuple[int, int, int, int, str]:
-        pool, name = int(state.job_pool[job]), state.job_ids[job]
-        # a number written as text: 9 goes before 10
-        return -int(state.job_priority[job]), int(excess[pool]), int(state.job_submitted[job]), len(name), name
-
-    return sorted(range(len(state.job_ids)), key=rank)
-
-
-def _running(state: State, now_ms: int) -> _Usage:
-    usage = _Usage([], [], [], [], [])
-    for run in range(len(state.run_ends)):
-        # a run past its end still holds what it has until it is seen to have ended
-        end = max(int(state.run_ends[run]), now_ms + 1)
-        usage.take(now_ms, end, int(state.run_partition[run]), state.run_needs[run], int(state.run_power[run]))
-    return usage
-
-
-def _held_back(state: State, rules: Rules, room: Ints, job: int, now_ms: int) -> Reason | None:
-    """What keeps a job from any start now, whatever is free."""
-    if rules.observe_only:
-        return reason("wait.observe-only")
-    if state.job_not_before[job] > now_ms:
-        return reason("wait.not-before", time=int(state.job_not_before[job]))
-    for budget, asked in state.job_asks[job]:
-        if asked > room[budget]:
-            unit = state.budget_keys[budget][1]
-            return reason("wait.budget-held", unit=unit, asked=asked, available=max(int(room[budget]), 0))
-    return None
-
-
-def _earliest(state: State, usage: _Usage, job: int, now_ms: int, later: bool) -> tuple[int | None, int]:
-    """The partition and instant of the earliest start, now or (with `later`) when something ends.
-
-    Ties go to the partition that the filter put first.
-    """
-    best: tuple[int, int] | None = None
-    for partition in state.job_partitions[job]:
-        at_ms = _fits_from(state, usage, job, partition, now_ms, later)
-        if at_ms is not None and (best is None or at_ms < best[1]):
-            best = (partition, at_ms)
-    return best if best is not None else (None, now_ms)
-
-
-def _fits_from(state: State, usage: _Usage, job: int, partition: int, now_ms: int, later: bool) -> int | None:
-    """The first instant from which the job fits for its whole walltime."""
-    for at_ms in [now_ms, *(sorted({e for e in usage.ends if e > now_ms}) if later else [])]:
-        if _fits(state, usage, job, partition, at_ms, at_ms + int(state.job_walltime[job])):
-            return at_ms
-    return None
-
-
-def _fits(state: State, usage: _Usage, job: int, partition: int, begin: int, end: int) -> bool:
-    """Whether devices, cores, memory and watts suffice at every instant of [begin, end)."""
-    instants = {begin} | {b for b in usage.begins if begin < b < end}
-    return all(_short(state, usage, job, partition, at) is None for at in instants)
-
-
-def _short(state: State, usage: _Usage, job: int, partition: int, at_ms: int) -> tuple[str, int, int] | None:
-    """What lacks at one instant: (resource, asked, free); None when nothing does."""
-    free = state.capacity[partition].copy()
-    site = int(state.partition_site[partition])
-    watts = int(state.cap_w[site] - state.base_w[site])
-    for begin, end, where, needs, power in zip(
-        usage.begins, usage.ends, usage.partitions, usage.needs, usage.powers, strict=True
-    ):
-        if begin <= at_ms < end:
-            if where == partition:
-                free = free - needs
-            if int(state.partition_site[where]) == site:
-                watts -= power
-    for resource, name in enumerate(_RESOURCES):
-        asked = int(state.job_needs[job, resource])
-        if asked and asked > free[resource]:
-            return name, asked, max(int(free[resource]), 0)
-    asked = int(state.job_power[job])
-    return ("power", asked, max(watts, 0)) if asked > watts else None
-
-
-def _binding(state: State, usage: _Usage, job: int, blocked: str | None, now_ms: int) -> Reason:
-    """The constraint that keeps the job from starting now, in the partition that it would take first.
-
-    Where nothing lacks, it waits behind `blocked`: the rules let nobody pass.
-    """
-    partition = state.job_partitions[job][0]
-    instants = sorted({now_ms} | {b for b in usage.begins if now_ms < b < now_ms + int(state.job_walltime[job])})
-    for at_ms in instants:
-        short = _short(state, usage, job, partition, at_ms)
-        if short is not None:
-            return _reason(state, partition, *short)
-    return reason("wait.behind", job=blocked)
-
-
-def _reason(state: State, partition: int, what: str, asked: int, free: int) -> Reason:
-    if what == "power":
-        site = state.site_ids[int(state.partition_site[partition])]
-        return reason("wait.power", site=site, asked_w=asked, free_w=free)
-    name = state.partition_ids[partition]
-    if what == "memory":
-        return reason("wait.memory", partition=name, asked_mb=asked, free_mb=free)
-    return reason(f"wait.{what}", partition=name, asked=asked, free=free)
-
-
-def _ground(state: State, job: int, partition: int) -> Reason:
-    if len(state.job_partitions[job]) == 1:
-        return reason("place.only", partition=state.partition_ids[partition])
-    return reason("place.earliest", partition=state.partition_ids[partition])
+def _recaps(tables: Tables, found: Decision) -> tuple[Recap, ...]:
+    """The last change of each run, where it has several."""
+    site_of = {p.id: p.site for p in tables.rows.partitions}
+    last = {prepare.job_of(tables.jobs[row]): tables.options[o] for row, o in found.recaps}
+    return tuple(
+        Recap(job, o.level, reason("recap.power", site=site_of[o.partition], level=o.level)) for job, o in last.items()
+    )

@@ -1,24 +1,20 @@
-"""What is known when a decision is taken, as arrays: one row a partition, a pool, a budget, a pending or running job.
+"""What is known of a hub when a decision is taken, as rows with names, and what is remembered from one to the next.
 
-Everything is int64: devices and cores in thousandths, memory in MB, power in W at the meter, time in milliseconds.
+Devices and cores in thousandths, memory in MB, power in whole W at the meter, time in UTC ms. `prepare` turns rows
+into the tables that the kernel reads; the event log keeps them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
-
-Ints = npt.NDArray[np.int64]
-
-UNLIMITED = np.int64(2**62)
+from fabrique.core.admission.tables import PPM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionRow:
-    """A connected partition: what it has in all. Free amounts are derived from the running jobs."""
+    """A connected partition: what it has in all. `weight_ppm`: the work of one device, of the reference device's."""
 
     id: str
     kind: str
@@ -26,136 +22,142 @@ class PartitionRow:
     milli_devices: int  # accelerators or QPUs in thousandths; 0 on a partition of cores
     milli_cores: int
     memory_mb: int
+    weight_ppm: int = PPM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapRow:
+    """From `from_ms` on, until the next row, the cap is `cap_w` (None: none); known since `known_ms`."""
+
+    from_ms: int
+    cap_w: int | None
+    known_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteRow:
-    """`cap_w` at the facility meter (None: none); `base_w` is drawn with no job running, PUE included."""
+    """`cap_w` at the facility meter (None: none) until the first of `caps`; `base_w` is drawn with no job running."""
 
     id: str
     cap_w: int | None
     base_w: int
+    caps: tuple[CapRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockRow:
+    """A reservation or a maintenance window: so much of a partition is out of reach during [from_ms, until_ms)."""
+
+    id: str
+    partition: str
+    from_ms: int
+    until_ms: int
+    milli_devices: int
+    milli_cores: int
+    memory_mb: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolRow:
+    """A share of the whole; what it may borrow and lends at most, in ppm of that share (None: no limit)."""
+
     id: str
     share_ppm: int
+    borrow_ppm: int | None = None
+    lend_ppm: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionRow:
+    """Where a job may run, at which power level, and the most that it then draws. `level` is empty at the top one."""
+
+    partition: str
+    power_w: int
+    level: str = ""
+    speed_ppm: int = PPM
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRow:
-    """A pending job; totals over its nodes. `partitions` are those that its filter left, best first.
+    """A pending job; totals over its nodes. `options` are those that its filter left, best first.
 
-    `unit_share` is what it takes of the pool's resource in thousandths (devices, or cores where there are none);
-    `asks` is its hold in each unit of its allocation; `power_w` bounds its draw at the meter.
+    `asks` is its hold in each unit of its allocation; `latest_ms` the last instant it may start, None where it can't
+    be put off.
     """
 
     id: str
     pool: str
+    project: str
     allocation: str
-    partitions: tuple[str, ...]
+    options: tuple[OptionRow, ...]
     milli_devices: int
     milli_cores: int
     memory_mb: int
-    power_w: int
     walltime_ms: int
     priority: int
     submitted_ms: int
     not_before_ms: int
-    asks: tuple[tuple[str, int], ...]
+    latest_ms: int | None = None
+    preemptible: bool = False
+    elastic: bool = False
+    asks: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
-    """A run that holds resources until `ends_ms` at the latest."""
+    """A run that holds resources until `ends_ms` at the latest; `leaving`: it was told to stop, and holds them still."""
 
     id: str
+    job: str
     pool: str
-    partition: str
+    project: str
+    option: OptionRow
     milli_devices: int
     milli_cores: int
     memory_mb: int
-    power_w: int
+    walltime_ms: int
+    priority: int
+    submitted_ms: int
+    started_ms: int
     ends_ms: int
+    preemptible: bool = False
+    leaving: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """Arrays with one row each; the id tuples name the rows. Built by `build`; never changed by a decision."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutlookRow:
+    """A site's forecast, of intensity or price: `values[i]` holds over [start_ms + i × step_ms, that + step_ms)."""
 
-    partition_ids: tuple[str, ...]
-    partition_site: Ints
-    capacity: Ints  # (partitions, 3): milli-devices, milli-cores, MB
-    site_ids: tuple[str, ...]
-    cap_w: Ints
-    base_w: Ints
-    pool_ids: tuple[str, ...]
-    share_ppm: Ints
-    budget_keys: tuple[tuple[str, str], ...]  # (allocation, unit)
-    room: Ints  # what may still be held
-    job_ids: tuple[str, ...]
-    job_pool: Ints
-    job_needs: Ints  # (jobs, 3)
-    job_power: Ints
-    job_walltime: Ints
-    job_priority: Ints
-    job_submitted: Ints
-    job_not_before: Ints
-    job_partitions: tuple[tuple[int, ...], ...]
-    job_asks: tuple[tuple[tuple[int, int], ...], ...]  # (row of `room`, amount)
-    run_pool: Ints
-    run_partition: Ints
-    run_needs: Ints  # (runs, 3)
-    run_power: Ints
-    run_ends: Ints
+    site: str
+    start_ms: int
+    step_ms: int
+    values: tuple[int, ...]
 
 
-def build(
-    partitions: Sequence[PartitionRow],
-    sites: Sequence[SiteRow],
-    pools: Sequence[PoolRow],
-    rooms: Sequence[tuple[str, str, int | None]],
-    jobs: Sequence[JobRow],
-    runs: Sequence[RunRow],
-) -> State:
-    """Rows as arrays. `rooms` are (allocation, unit, what may still be held or None for no limit)."""
-    at = {p.id: i for i, p in enumerate(partitions)}
-    site_at = {s.id: i for i, s in enumerate(sites)}
-    pool_at = {p.id: i for i, p in enumerate(pools)}
-    budget_at = {(allocation, unit): i for i, (allocation, unit, _) in enumerate(rooms)}
-    return State(
-        partition_ids=tuple(at),
-        partition_site=_ints([site_at[p.site] for p in partitions]),
-        capacity=_table([(p.milli_devices, p.milli_cores, p.memory_mb) for p in partitions]),
-        site_ids=tuple(site_at),
-        cap_w=_ints([UNLIMITED if s.cap_w is None else s.cap_w for s in sites]),
-        base_w=_ints([s.base_w for s in sites]),
-        pool_ids=tuple(pool_at),
-        share_ppm=_ints([p.share_ppm for p in pools]),
-        budget_keys=tuple(budget_at),
-        room=_ints([UNLIMITED if left is None else left for _, _, left in rooms]),
-        job_ids=tuple(j.id for j in jobs),
-        job_pool=_ints([pool_at[j.pool] for j in jobs]),
-        job_needs=_table([(j.milli_devices, j.milli_cores, j.memory_mb) for j in jobs]),
-        job_power=_ints([j.power_w for j in jobs]),
-        job_walltime=_ints([j.walltime_ms for j in jobs]),
-        job_priority=_ints([j.priority for j in jobs]),
-        job_submitted=_ints([j.submitted_ms for j in jobs]),
-        job_not_before=_ints([j.not_before_ms for j in jobs]),
-        job_partitions=tuple(tuple(at[p] for p in j.partitions) for j in jobs),
-        job_asks=tuple(tuple((budget_at[j.allocation, u], v) for u, v in j.asks) for j in jobs),
-        run_pool=_ints([pool_at[r.pool] for r in runs]),
-        run_partition=_ints([at[r.partition] for r in runs]),
-        run_needs=_table([(r.milli_devices, r.milli_cores, r.memory_mb) for r in runs]),
-        run_power=_ints([r.power_w for r in runs]),
-        run_ends=_ints([r.ends_ms for r in runs]),
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Everything at one instant. `rooms`: (allocation, unit, what may still be held, None for no limit)."""
+
+    partitions: tuple[PartitionRow, ...]
+    sites: tuple[SiteRow, ...]
+    pools: tuple[PoolRow, ...]
+    rooms: tuple[tuple[str, str, int | None], ...]
+    jobs: tuple[JobRow, ...]
+    runs: tuple[RunRow, ...]
+    blocks: tuple[BlockRow, ...] = ()
+    outlooks: tuple[OutlookRow, ...] = ()
 
 
-def _ints(values: Sequence[int | np.int64]) -> Ints:
-    return np.array(values, dtype=np.int64)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What no row tells, as of `at_ms`: by pool what it is owed (normalised milli-device × ms) and until when it may
+    not borrow; by project its decayed use; by job how often it was preempted and until when it stays away, and the
+    slot it was put off to.
+    """
 
-
-def _table(rows: Sequence[tuple[int, int, int]]) -> Ints:
-    return np.array(rows, dtype=np.int64).reshape(len(rows), 3)
+    at_ms: int
+    owed: Mapping[str, int] = field(default_factory=dict)
+    no_borrow: Mapping[str, int] = field(default_factory=dict)
+    use: Mapping[str, int] = field(default_factory=dict)
+    preempted: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    deferred: Mapping[str, int] = field(default_factory=dict)
