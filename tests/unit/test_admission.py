@@ -172,7 +172,7 @@ runs_drawn = st.lists(
 def test_no_plan_passes_capacity_cap_or_budget(jobs: list[JobRow], runs: list[RunRow], room: int, fill: bool) -> None:
     plan = decide(jobs, runs, room, backfill=fill)
     started = [j for j in jobs if j.id in {s.job for s in plan.starts}]
-    together = [*started, *runs]
+    together: list[JobRow | RunRow] = [*started, *runs]
     assert sum(x.milli_devices for x in together) <= PARTITION.milli_devices
     assert sum(x.milli_cores for x in together) <= PARTITION.milli_cores
     assert sum(x.memory_mb for x in together) <= PARTITION.memory_mb

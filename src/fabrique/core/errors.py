@@ -110,6 +110,7 @@ ERRORS: Final[Mapping[str, Sort]] = {
     "twin.cap": Sort.INPUT,
     "twin.event": Sort.INPUT,
     "twin.pool": Sort.INPUT,
+    "twin.no-log": Sort.MISSING,
     # everything else that a face meets
     "request.broken": Sort.INPUT,
     "request.too-large": Sort.INPUT,

@@ -118,6 +118,7 @@ SENTENCES: Final[dict[str, str]] = {
     "twin.fleet": msg("{hub} can't be simulated: {field} is neither published nor assumed."),
     "twin.cap": msg("A cap of {cap_w} at {site} can't be kept: its machines draw {idle_w} with no work."),
     "twin.event": msg("The event at {site} ends before it begins."),
+    "twin.no-log": msg("The hub has not decided anything yet: there is no event log in {file}."),
     "twin.pool": msg("There is no pool “{pool}” here; there is {pools}."),
     # everything else that a face meets
     "request.broken": msg("This request can't be read ({why})."),
