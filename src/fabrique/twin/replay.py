@@ -40,6 +40,7 @@ class Replay:
     done_ms: Ints
     lost_ms: Ints
     preemptions: Ints
+    deferred: Ints  # 1: was put off once
     slot_start_ms: int
     slot_ms: int
     slot_mj: Ints  # (sites, slots)
@@ -194,6 +195,7 @@ def _found(world: World, block: kept.Memory, seconds: float) -> Replay:
         done_ms=done,
         lost_ms=fate[:, kept.FATE_LOST].copy(),
         preemptions=block.state.job[:, t.JOB_PREEMPTIONS].copy(),
+        deferred=block.state.job[:, t.JOB_DEFERRED].copy(),
         slot_start_ms=int(book[kept.SLOT_START]),
         slot_ms=world.tick_ms,
         slot_mj=block.book.slot_mj,
