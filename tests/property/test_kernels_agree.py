@@ -16,7 +16,9 @@ from fabrique.core.admission.rules import Flags
 from fabrique.core.admission.tables import UNLIMITED, State
 
 BATCHES = 10
-SEEDS = 40  # a batch; more are drawn by hand when a kernel changes
+SEEDS = 30  # a batch; more are drawn by hand when a kernel changes
+RARE = (312, 345, 350, 512, 601)  # cases that reach what the others seldom do
+CASES = (*range(BATCHES * SEEDS), *RARE)
 
 BRANCHES = set(
     """
@@ -24,8 +26,8 @@ BRANCHES = set(
     kept-low may-not-borrow never-fits no-backfill no-slot not-worth nothing-owed observe-only over-cap owed pool-closed
     preempt-power quota-closed raised recap-enough recap-lowest recap-none-lower reclaim reclaim-beyond-quota
     reclaim-failed reclaim-no-longer-borrows reclaim-nobody reclaim-own-lower reclaim-pruned reclaim-too-young reserved
-    rise-would-break shape-remembered slot-full spared start start-behind verdict-2 verdict-3 verdict-4 verdict-5
-    verdict-6 verdict-7 would-break-block would-break-cap would-break-reservation
+    rise-would-break shape-remembered slot-full spared start start-behind too-late-to-defer verdict-2 verdict-3
+    verdict-4 verdict-5 verdict-6 verdict-7 would-break-block would-break-cap would-break-reservation
     """.split()
 )
 
@@ -68,13 +70,13 @@ def agree(seed: int) -> Counter[str]:
 
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_the_compiled_kernel_equals_the_reference(batch: int) -> None:
-    for seed in range(batch * SEEDS, (batch + 1) * SEEDS):
+    for seed in CASES[batch::BATCHES]:
         agree(seed)
 
 
 def test_the_cases_reach_every_branch_of_the_decision() -> None:
     reached: Counter[str] = Counter()
-    for seed in range(BATCHES * SEEDS):
+    for seed in CASES:
         for moment in worlds.play(seed):
             visited = moment.world.visited
         reached.update(visited)
@@ -100,5 +102,5 @@ def test_a_change_in_one_kernel_alone_is_seen(
 ) -> None:
     monkeypatch.setattr(room, name, other)
     with pytest.raises(AssertionError):
-        for seed in range(BATCHES * SEEDS):
+        for seed in CASES:
             agree(seed)

@@ -4,6 +4,12 @@ Here alone Numba is imported. `step` is the table of contents; `decide` calls it
 What it decides is defined by `kernels.reference`, which shares no code with it; a test holds them equal.
 """
 
-from fabrique.core.admission.kernels.fast.decide import Decision, advance, decide, end, ready
+from fabrique.core.admission.kernels.fast.decide import (
+    Decision,
+    advance,
+    decide,
+    end,
+    ready,
+)
 
 __all__ = ["Decision", "advance", "decide", "end", "ready"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fabrique.core.admission.kernels.fast import directory as of
 from fabrique.core.admission.kernels.fast.compiled import compiled
 from fabrique.core.admission.kernels.fast.measure import length
-from fabrique.core.admission.kernels.fast.memory import N_DEFERRALS
-from fabrique.core.admission.kernels.fast.take import dequeue, plan_slots
+from fabrique.core.admission.kernels.fast.memory import N_DEFERRALS, UNJUDGED
+from fabrique.core.admission.kernels.fast.take import dequeue, plan_slots, unjudged
 from fabrique.core.admission.tables import (
     AWAY,
     CLOCK_GRID,
@@ -18,7 +18,6 @@ from fabrique.core.admission.tables import (
     JOB_PROFILE,
     JOB_STATUS,
     JOB_VERDICT,
-    NONE,
     OPTION_PLACE,
     PLACE_SITE,
     PPM,
@@ -41,7 +40,7 @@ def summed(m: Ints, site: int, start_ms: int, step_ms: int, at_ms: int) -> int:
 @compiled
 def has_room(m: Ints, j: int, p: int, from_slot: int, last_slot: int, fill_ppm: int) -> bool:
     most = m[of.capacity(m, p)] * fill_ppm // PPM
-    for k in range(from_slot, last_slot + 1):  # noqa: SIM110 (no generators in compiled code)
+    for k in range(from_slot, last_slot + 1):
         if m[of.planned(m, p) + k] + m[of.need(m, j)] > most:
             return False
     return True
@@ -51,8 +50,16 @@ def has_room(m: Ints, j: int, p: int, from_slot: int, last_slot: int, fill_ppm: 
 def best_slot(m: Ints, j: int, now_ms: int) -> int:
     """The start of least forecast cost from now to the latest start; now, where moving isn't worth it."""
     o = m[of.profile(m, m[of.job(m, j) + JOB_PROFILE]) + PROFILE_FIRST]
-    p, lasts, slots = (m[of.option(m, o) + OPTION_PLACE], length(m, j, o), m[of.WIDTH_GRID] - 1)
-    site, start, step = (m[of.place(m, p) + PLACE_SITE], m[of.clock(m, CLOCK_GRID)], m[of.clock(m, CLOCK_SLOT)])
+    p, lasts, slots = (
+        m[of.option(m, o) + OPTION_PLACE],
+        length(m, j, o),
+        m[of.WIDTH_GRID] - 1,
+    )
+    site, start, step = (
+        m[of.place(m, p) + PLACE_SITE],
+        m[of.clock(m, CLOCK_GRID)],
+        m[of.clock(m, CLOCK_SLOT)],
+    )
     end = start + slots * step
     if now_ms < start or now_ms + lasts > end:
         return now_ms
@@ -74,23 +81,21 @@ def best_slot(m: Ints, j: int, now_ms: int) -> int:
 
 @compiled
 def put_off(m: Ints, j: int, now_ms: int) -> bool:
-    """Defer `j` if it is flexible and a later slot pays; whether it was."""
-    if (
-        m[of.job(m, j) + JOB_LATEST] == NONE
-        or m[of.job(m, j) + JOB_DEFERRED] != 0
-        or now_ms >= m[of.job(m, j) + JOB_LATEST]
-    ):
+    """Judge once whether a flexible job moves to a later slot; whether it does."""
+    if not unjudged(m, j):
         return False
-    if m[of.WIDTH_GRID] < 2:
-        return False
-    at = best_slot(m, j, now_ms)
+    job, at = of.job(m, j), now_ms
+    if now_ms < m[job + JOB_LATEST] and m[of.WIDTH_GRID] > 1:
+        at = best_slot(m, j, now_ms)
     if at <= now_ms:
+        m[of.work(m, UNJUDGED)] -= 1
+        m[job + JOB_DEFERRED] = 2
         return False
     dequeue(m, j)
-    m[of.job(m, j) + JOB_STATUS], m[of.job(m, j) + JOB_NOT_BEFORE], m[of.job(m, j) + JOB_DEFERRED] = (AWAY, at, 1)
-    m[of.job(m, j) + JOB_VERDICT], m[of.job(m, j) + JOB_AT] = (V_DEFERRED, at)
+    m[job + JOB_STATUS], m[job + JOB_NOT_BEFORE], m[job + JOB_DEFERRED] = AWAY, at, 1
+    m[job + JOB_VERDICT], m[job + JOB_AT] = V_DEFERRED, at
     plan_slots(m, j, 1)
     n = m[of.work(m, N_DEFERRALS)]
-    m[of.deferrals(m, n)], m[of.deferrals(m, n) + 1] = (j, at)
+    m[of.deferrals(m, n)], m[of.deferrals(m, n) + 1] = j, at
     m[of.work(m, N_DEFERRALS)] = n + 1
     return True

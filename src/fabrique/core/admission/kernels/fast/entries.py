@@ -31,7 +31,13 @@ def _entries(code: int) -> tuple[object, ...]:
         take.finish(m, row)
         return code
 
-    return entry(advance), entry(step), entry(run_until), entry(make_ready), entry(finish)
+    return (
+        entry(advance),
+        entry(step),
+        entry(run_until),
+        entry(make_ready),
+        entry(finish),
+    )
 
 
 __all__ = ["MOST_IDLE", "advance", "finish", "make_ready", "run_until", "step"]

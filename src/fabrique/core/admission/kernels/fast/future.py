@@ -14,6 +14,7 @@ from fabrique.core.admission.kernels.fast.memory import (
     CRITICAL_PLACE,
     N_CRITICAL,
     N_MARKS,
+    N_POSTPONED,
     N_RESERVED,
     RESERVED_FROM,
     RESERVED_MW,
@@ -26,10 +27,12 @@ from fabrique.core.admission.tables import (
     BLOCK_UNTIL,
     CAP_FROM,
     CAP_KNOWN,
+    CAP_MW,
     CLOCK_RUNS,
     DOMAIN_CAP,
     DOMAIN_CAP_END,
     DOMAIN_USED,
+    JOB_AT,
     JOB_PROFILE,
     NONE,
     OPTION_PLACE,
@@ -76,6 +79,7 @@ def blocked(m: Ints, p: int, r: int, at_ms: int) -> int:
 def foresee(m: Ints, now_ms: int) -> None:
     """The criticals known before any job is looked at: caps that change, blocks that begin."""
     m[of.work(m, N_CRITICAL)] = m[of.work(m, N_RESERVED)] = m[of.work(m, N_MARKS)] = 0
+    m[of.work(m, N_POSTPONED)] = 0
     for d in range(m[of.ROWS_DOMAIN]):
         for row in range(m[of.domain(m, d) + DOMAIN_CAP], m[of.domain(m, d) + DOMAIN_CAP_END]):
             if m[of.cap(m, row) + CAP_KNOWN] <= now_ms < m[of.cap(m, row) + CAP_FROM]:
@@ -99,7 +103,10 @@ def foresee(m: Ints, now_ms: int) -> None:
 def open_critical(m: Ints, at_ms: int, place: int) -> int:
     c = m[of.work(m, N_CRITICAL)]
     m[of.work(m, N_CRITICAL)] = c + 1
-    m[of.critical(m, c) + CRITICAL_AT], m[of.critical(m, c) + CRITICAL_PLACE] = (at_ms, place)
+    m[of.critical(m, c) + CRITICAL_AT], m[of.critical(m, c) + CRITICAL_PLACE] = (
+        at_ms,
+        place,
+    )
     for d in range(m[of.WIDTH_CRITICAL_MW]):
         m[of.critical_mw(m, c) + d] = UNLIMITED
     return c
@@ -174,21 +181,23 @@ def take_critical_watts(m: Ints, c: int, p: int, mw: int) -> None:
 
 
 @compiled
-def room_at(m: Ints, j: int, p: int, mw: int, at_ms: int, now_ms: int) -> bool:
-    """Whether `w.row` (free on `p` and drawn on its chain, once today's runs gave back) leaves room at an instant."""
-    resources = m[of.WIDTH_NEED]
+def room_at(m: Ints, j: int, p: int, mw: int, at_ms: int) -> bool:
+    """Whether `row` (free on `p`, left on its chain, once today's runs gave back) leaves room at an instant."""
+    resources, row, need = m[of.WIDTH_NEED], of.row(m, 0), of.need(m, j)
     for r in range(resources):
-        asked = m[of.need(m, j) + r]
-        if asked <= 0:
-            continue
-        if asked > m[of.row(m, r)] or asked > m[of.row(m, r)] - blocked(m, p, r, at_ms) - promised(m, p, r, at_ms):
+        if m[need + r] > m[row + r] and m[need + r] > 0:
             return False
     for h in range(m[of.WIDTH_CHAIN]):
         d = m[of.chain(m, p) + h]
         if d == NONE:
             break
-        cap = cap_at(m, d, at_ms, now_ms)
-        if cap < UNLIMITED and mw > cap - m[of.row(m, resources + h)] - promised_mw(m, d, at_ms):
+        if mw > m[row + resources + h]:
+            return False
+        if mw > m[row + resources + h] - promised_mw(m, d, at_ms):
+            return False
+    for r in range(resources):
+        asked = m[need + r]
+        if asked > 0 and asked > m[row + r] - blocked(m, p, r, at_ms) - promised(m, p, r, at_ms):
             return False
     return True
 
@@ -227,7 +236,7 @@ def give_back_row(m: Ints, row: int, p: int) -> None:
             if d == NONE:
                 break
             if place == p or on_chain(m, place, d):
-                m[of.row(m, resources + h)] -= mw
+                m[of.row(m, resources + h)] += mw
 
 
 @compiled
@@ -237,9 +246,12 @@ def earliest(m: Ints, j: int, o: int, now_ms: int) -> int:
     resources = m[of.WIDTH_NEED]
     for r in range(resources):
         m[of.row(m, r)] = m[of.free(m, p) + r]
-    for h in range(m[of.WIDTH_CHAIN]):
-        d = m[of.chain(m, p) + h]
-        m[of.row(m, resources + h)] = 0 if d == NONE else m[of.domain(m, d) + DOMAIN_USED]
+    depth = m[of.WIDTH_CHAIN]
+    for h in range(depth):
+        d, left = m[of.chain(m, p) + h], of.row(m, resources + h)
+        m[left] = 0 if d == NONE else -m[of.domain(m, d) + DOMAIN_USED]
+        m[left + depth] = 0
+    left_of_caps(m, p, now_ms, now_ms)
     i, k, count, marks = 0, 0, m[of.clock(m, CLOCK_RUNS)], m[of.work(m, N_MARKS)]
     while k < marks and m[of.marks(m, k)] <= now_ms:
         k += 1
@@ -248,12 +260,26 @@ def earliest(m: Ints, j: int, o: int, now_ms: int) -> int:
         if k < marks and m[of.marks(m, k)] <= at:
             at = m[of.marks(m, k)]
             k += 1
+            left_of_caps(m, p, at, now_ms)
         while i < count and effective_end(m, i, now_ms) <= at:
             give_back_row(m, m[of.by_end(m, i)], p)
             i += 1
-        if room_at(m, j, p, mw, at, now_ms) and fits_criticals(m, j, p, mw, at, at + lasts):
+        if room_at(m, j, p, mw, at) and fits_criticals(m, j, p, mw, at, at + lasts):
             return at
     return NONE
+
+
+@compiled
+def left_of_caps(m: Ints, p: int, at_ms: int, now_ms: int) -> None:
+    """`row` follows the caps of `p`'s chain from what held before to what holds at an instant."""
+    depth = m[of.WIDTH_CHAIN]
+    for h in range(depth):
+        d, left = m[of.chain(m, p) + h], of.row(m, m[of.WIDTH_NEED] + h)
+        if d == NONE:
+            break
+        cap = cap_at(m, d, at_ms, now_ms)
+        m[left] += cap - m[left + depth]
+        m[left + depth] = cap
 
 
 @compiled
@@ -280,6 +306,48 @@ def reserve(m: Ints, j: int, now_ms: int) -> int:
 
 
 @compiled
+def postpone(m: Ints, j: int) -> bool:
+    """Note that `j` shall have its reservation when somebody could get in its way, if it surely gets one."""
+    runs, first = (
+        m[of.clock(m, CLOCK_RUNS)],
+        of.profile(m, m[of.job(m, j) + JOB_PROFILE]),
+    )
+    if runs == 0 or m[of.work(m, N_MARKS)] > 0:
+        return False
+    o = m[of.thrifty(m, m[first + PROFILE_THRIFTY])]
+    p, mw = m[of.option(m, o) + OPTION_PLACE], watts(m, j, o)
+    for r in range(m[of.WIDTH_NEED]):
+        if m[of.need(m, j) + r] > m[of.capacity(m, p) + r]:
+            return False
+    for h in range(m[of.WIDTH_CHAIN]):
+        d = m[of.chain(m, p) + h]
+        if d == NONE:
+            break
+        domain = of.domain(m, d)
+        if m[domain + DOMAIN_CAP_END] > m[domain + DOMAIN_CAP] + 1:
+            return False
+        if m[domain + DOMAIN_CAP_END] > m[domain + DOMAIN_CAP] and mw > m[of.cap(m, m[domain + DOMAIN_CAP]) + CAP_MW]:
+            return False
+    n = of.work(m, N_POSTPONED)
+    m[of.postponed(m, m[n])] = j
+    m[n] += 1
+    return True
+
+
+@compiled
+def catch_up(m: Ints, now_ms: int) -> None:
+    """The reservations that were postponed, in the order in which they were due."""
+    n = of.work(m, N_POSTPONED)
+    if m[n] == 0:
+        return
+    count = m[n]
+    m[n] = 0
+    for i in range(count):
+        j = m[of.postponed(m, i)]
+        m[of.job(m, j) + JOB_AT] = reserve(m, j, now_ms)
+
+
+@compiled
 def promise(m: Ints, j: int, o: int, at_ms: int, now_ms: int) -> None:
     """The reservation [at, at + walltime) of `j`, and its critical instant. `w.row` tells what runs leave there."""
     p, mw, lasts = (m[of.option(m, o) + OPTION_PLACE], watts(m, j, o), length(m, j, o))
@@ -293,12 +361,15 @@ def promise(m: Ints, j: int, o: int, at_ms: int, now_ms: int) -> None:
         d = m[of.chain(m, p) + h]
         if d == NONE:
             break
-        cap = cap_at(m, d, at_ms, now_ms)
-        if cap < UNLIMITED:
-            m[of.critical_mw(m, c) + d] = cap - m[of.row(m, resources + h)] - promised_mw(m, d, at_ms) - mw
+        left = m[of.row(m, resources + h)]
+        if left < UNLIMITED // 2:
+            m[of.critical_mw(m, c) + d] = left - promised_mw(m, d, at_ms) - mw
     i = m[of.work(m, N_RESERVED)]
     m[of.work(m, N_RESERVED)] = i + 1
-    m[of.reserved(m, i) + RESERVED_FROM], m[of.reserved(m, i) + RESERVED_UNTIL] = (at_ms, at_ms + lasts)
+    m[of.reserved(m, i) + RESERVED_FROM], m[of.reserved(m, i) + RESERVED_UNTIL] = (
+        at_ms,
+        at_ms + lasts,
+    )
     m[of.reserved(m, i) + RESERVED_PLACE], m[of.reserved(m, i) + RESERVED_MW] = (p, mw)
     for r in range(resources):
         m[of.reserved_need(m, i) + r] = m[of.need(m, j) + r]

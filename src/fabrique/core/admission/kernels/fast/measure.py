@@ -12,6 +12,7 @@ from fabrique.core.admission.tables import (
     COHORT_USED,
     DOMAIN_CAP,
     DOMAIN_CAP_END,
+    DOMAIN_USED,
     JOB_PROFILE,
     JOB_WALLTIME,
     NONE,
@@ -27,6 +28,8 @@ from fabrique.core.admission.tables import (
     POOL_USED,
     PPM,
     PROFILE_FIRST,
+    PROFILE_THRIFTY,
+    PROFILE_THRIFTY_END,
     UNLIMITED,
     Ints,
 )
@@ -138,6 +141,31 @@ def on_chain(m: Ints, place: int, d: int) -> bool:
         if m[of.chain(m, place) + h] == NONE:
             return False
     return False
+
+
+@compiled
+def headroom(m: Ints, now_ms: int) -> int:
+    """The most mW that a job could still draw on any place."""
+    most = 0
+    for p in range(m[of.ROWS_PLACE]):
+        left = UNLIMITED
+        for h in range(m[of.WIDTH_CHAIN]):
+            d = m[of.chain(m, p) + h]
+            if d == NONE:
+                break
+            left = min(left, cap_at(m, d, now_ms, now_ms) - m[of.domain(m, d) + DOMAIN_USED])
+        most = max(most, left)
+    return most
+
+
+@compiled
+def least_watts(m: Ints, j: int) -> int:
+    """mW of a job at the level that draws least anywhere."""
+    at = of.profile(m, m[of.job(m, j) + JOB_PROFILE])
+    least = UNLIMITED
+    for i in range(m[at + PROFILE_THRIFTY], m[at + PROFILE_THRIFTY_END]):
+        least = min(least, watts(m, j, m[of.thrifty(m, i)]))
+    return least
 
 
 @compiled

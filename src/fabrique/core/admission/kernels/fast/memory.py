@@ -63,7 +63,7 @@ CRITICAL_AT, CRITICAL_PLACE = 0, 1
 RESERVED_FROM, RESERVED_UNTIL, RESERVED_PLACE, RESERVED_MW = 0, 1, 2, 3
 # counts of a step
 N_CRITICAL, N_RESERVED, N_MARKS, N_STARTS, N_PREEMPTS, N_RECAPS, N_DEFERRALS = range(7)
-N_FREE_ROWS, N_ORDER, STEP, CONTENDED, LEAST_NEED, SCANNED = range(7, 13)
+N_FREE_ROWS, N_ORDER, N_POSTPONED, STEP, CONTENDED, LEAST_NEED, SCANNED, LEAST_MW, UNJUDGED = range(7, 16)
 WORK_COLUMNS: Final = 16
 MOST_RESERVED: Final = 4096
 
@@ -76,6 +76,7 @@ class Scratch(NamedTuple):
     critical_mw: Ints  # (_, D); UNLIMITED where it covers no such domain
     reserved: Ints  # (_, 4)
     reserved_need: Ints  # (_, R)
+    postponed: Ints  # (_,) jobs whose reservation nobody needed yet, in order
     marks: Ints  # instants, ascending, at which something else than a run gives back
     order: Ints  # (L,) lines with ready jobs, best first inside their pool
     rank: Ints  # (L,) the lines in the order of the step before
@@ -85,7 +86,7 @@ class Scratch(NamedTuple):
     closed: Ints  # (Q,)
     failed: Ints  # (shapes, 2) the last step in which the shape failed, and the job
     free_rows: Ints  # (M,) rows of `run` without a run
-    row: Ints  # (R + H,) what one walk along the run ends has found free
+    row: Ints  # (R + 2 H,) on a walk along the run ends: what is free, what caps leave, and those caps
     victims: Ints  # (M,)
     starts: Ints  # (_, 2) job, option
     preempts: Ints  # (_, 2) job, for whom
@@ -94,7 +95,12 @@ class Scratch(NamedTuple):
     work: Ints  # (WORK_COLUMNS,) counts
 
 
-PARTS: Final = ("flags", *State._fields, *Book._fields, *Scratch._fields)  # in the order of the block
+PARTS: Final = (
+    "flags",
+    *State._fields,
+    *Book._fields,
+    *Scratch._fields,
+)  # in the order of the block
 
 
 class Memory(NamedTuple):
@@ -122,7 +128,12 @@ def memory(state: State, flags: Flags, book: Book | None = None) -> Memory:
         view[...] = part
         views.append(view)
     of_book, of_scratch = 1 + len(state), 1 + len(state) + len(book)
-    return Memory(cells, State(*views[1:of_book]), Book(*views[of_book:of_scratch]), Scratch(*views[of_scratch:]))
+    return Memory(
+        cells,
+        State(*views[1:of_book]),
+        Book(*views[of_book:of_scratch]),
+        Scratch(*views[of_scratch:]),
+    )
 
 
 def table(*shape: int) -> Ints:
@@ -132,12 +143,20 @@ def table(*shape: int) -> Ints:
 def empty_book(state: State) -> Book:
     nothing = table(0)
     widths = dict.fromkeys(("ends", "wakes"), table(0, 2))
-    return Book(**{name: widths.get(name, nothing) for name in Book._fields[:-1]}, book=table(BOOK_COLUMNS))
+    return Book(
+        **{name: widths.get(name, nothing) for name in Book._fields[:-1]},
+        book=table(BOOK_COLUMNS),
+    )
 
 
 def scratch(state: State, flags: Flags) -> Scratch:
     resources, domains = state.capacity.shape[1], len(state.domain)
-    jobs, lines, pools, runs = len(state.job), len(state.line), len(state.pool), len(state.run)
+    jobs, lines, pools, runs = (
+        len(state.job),
+        len(state.line),
+        len(state.pool),
+        len(state.run),
+    )
     reserved = max(1, min(flags.reservations, jobs, MOST_RESERVED))
     critical = reserved + len(state.cap) + len(state.block) + 1
     shapes = int(state.job[:, t.JOB_SHAPE].max(initial=0)) + 1
@@ -145,12 +164,16 @@ def scratch(state: State, flags: Flags) -> Scratch:
     work = table(WORK_COLUMNS)
     work[N_FREE_ROWS] = len(free_rows)
     work[LEAST_NEED] = state.need[:, 0].min() if jobs else 0
+    work[LEAST_MW] = work[LEAST_NEED] * state.option[:, t.OPTION_MW].min(initial=t.UNLIMITED) // 1000 if jobs else 0
+    waits = state.job[state.job[:, t.JOB_STATUS] == t.READY]
+    work[UNJUDGED] = ((waits[:, t.JOB_LATEST] != t.NONE) & (waits[:, t.JOB_DEFERRED] == 0)).sum()
     return Scratch(
         critical=table(critical, 2),
         critical_free=table(critical, resources),
         critical_mw=table(critical, domains),
         reserved=table(reserved, 4),
         reserved_need=table(reserved, resources),
+        postponed=table(reserved),
         marks=table(critical + len(state.block)),
         order=table(lines),
         rank=np.arange(lines, dtype=np.int64),
@@ -160,7 +183,7 @@ def scratch(state: State, flags: Flags) -> Scratch:
         closed=table(pools),
         failed=table(shapes, 2),
         free_rows=np.concatenate([free_rows, table(runs - len(free_rows))]),
-        row=table(resources + state.chain.shape[1]),
+        row=table(resources + 2 * state.chain.shape[1]),
         victims=table(runs),
         starts=table(min(jobs, runs) + 1, 2),
         preempts=table(2 * runs + 1, 2),

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from fabrique.core.admission.kernels.fast import directory as of
 from fabrique.core.admission.kernels.fast.compiled import compiled
-from fabrique.core.admission.kernels.fast.future import blocked, fits_criticals
-from fabrique.core.admission.kernels.fast.measure import cap_at, in_quota, length, quota_left, scaled, watts, weight
+from fabrique.core.admission.kernels.fast.future import (
+    blocked,
+    catch_up,
+    fits_criticals,
+)
+from fabrique.core.admission.kernels.fast.measure import (
+    cap_at,
+    in_quota,
+    length,
+    quota_left,
+    scaled,
+    watts,
+    weight,
+)
 from fabrique.core.admission.kernels.fast.memory import CONTENDED
 from fabrique.core.admission.tables import (
     DOMAIN_FREE,
@@ -62,6 +74,7 @@ def fits(m: Ints, j: int, o: int, now_ms: int) -> bool:
             return False
     if m[of.FLAG_POOLS] and (not in_quota(m, m[of.job(m, j) + JOB_POOL], weight(m, j, p), now_ms)):
         return False
+    catch_up(m, now_ms)
     return fits_criticals(m, j, p, mw, now_ms, now_ms + length(m, j, o))
 
 
@@ -76,7 +89,8 @@ def even_share(m: Ints, p: int, now_ms: int) -> int:
         cap = cap_at(m, d, now_ms, now_ms)
         if cap < UNLIMITED:
             least = min(
-                least, (cap - m[of.domain(m, d) + DOMAIN_USED]) * 1000 // max(m[of.domain(m, d) + DOMAIN_FREE], 1)
+                least,
+                (cap - m[of.domain(m, d) + DOMAIN_USED]) * 1000 // max(m[of.domain(m, d) + DOMAIN_FREE], 1),
             )
     return least
 
@@ -85,7 +99,10 @@ def even_share(m: Ints, p: int, now_ms: int) -> int:
 def choose(m: Ints, j: int, now_ms: int) -> int:
     """The option to start at now, or NONE: the least energy; where jobs wait for watts, the fastest even share."""
     f = m[of.job(m, j) + JOB_PROFILE]
-    first, end = (m[of.profile(m, f) + PROFILE_FIRST], m[of.profile(m, f) + PROFILE_END])
+    first, end = (
+        m[of.profile(m, f) + PROFILE_FIRST],
+        m[of.profile(m, f) + PROFILE_END],
+    )
     while first < end and (not fits(m, j, first, now_ms)):
         first += 1
     if first == end:
@@ -111,7 +128,11 @@ def choose(m: Ints, j: int, now_ms: int) -> int:
 
 @compiled
 def say(m: Ints, j: int, verdict: int, short: int, free: int) -> int:
-    m[of.job(m, j) + JOB_VERDICT], m[of.job(m, j) + JOB_SHORT], m[of.job(m, j) + JOB_FREE] = (verdict, short, free)
+    (
+        m[of.job(m, j) + JOB_VERDICT],
+        m[of.job(m, j) + JOB_SHORT],
+        m[of.job(m, j) + JOB_FREE],
+    ) = (verdict, short, free)
     return verdict
 
 

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from fabrique.core.admission.kernels.fast import directory as of
 from fabrique.core.admission.kernels.fast.compiled import compiled
-from fabrique.core.admission.kernels.fast.future import take_critical_watts, take_criticals
+from fabrique.core.admission.kernels.fast.future import (
+    catch_up,
+    take_critical_watts,
+    take_criticals,
+)
 from fabrique.core.admission.kernels.fast.measure import cap_at, on_chain, watts, weight
-from fabrique.core.admission.kernels.fast.memory import CRITICAL_AT, N_CRITICAL, N_PREEMPTS, N_RECAPS
+from fabrique.core.admission.kernels.fast.memory import (
+    CRITICAL_AT,
+    N_CRITICAL,
+    N_PREEMPTS,
+    N_RECAPS,
+)
 from fabrique.core.admission.kernels.fast.order import rank_pool
 from fabrique.core.admission.kernels.fast.place import fits
-from fabrique.core.admission.kernels.fast.take import end_at, occupy, send_back, set_level
+from fabrique.core.admission.kernels.fast.take import (
+    end_at,
+    occupy,
+    send_back,
+    set_level,
+)
 from fabrique.core.admission.tables import (
     CLOCK_RUNS,
     DOMAIN_USED,
@@ -68,7 +82,10 @@ def insert_victim(m: Ints, count: int, row: int) -> int:
 @compiled
 def preempt(m: Ints, row: int, wanted_by: int, now_ms: int) -> None:
     n = m[of.work(m, N_PREEMPTS)]
-    m[of.preempts(m, n)], m[of.preempts(m, n) + 1] = (m[of.run(m, row) + RUN_JOB], wanted_by)
+    m[of.preempts(m, n)], m[of.preempts(m, n) + 1] = (
+        m[of.run(m, row) + RUN_JOB],
+        wanted_by,
+    )
     m[of.work(m, N_PREEMPTS)] = n + 1
     send_back(m, row, m[of.FLAG_BACKOFF_MS], now_ms)
 
@@ -152,7 +169,14 @@ def set_aside(m: Ints, row: int, now_ms: int, sign: int) -> None:
         m[of.option(m, m[of.run(m, row) + RUN_OPTION]) + OPTION_PLACE],
         max(m[of.run(m, row) + RUN_END], now_ms + 1),
     )
-    occupy(m, j, m[of.run(m, row) + RUN_OPTION], m[of.run(m, row) + RUN_MW], m[of.run(m, row) + RUN_WEIGHT], sign)
+    occupy(
+        m,
+        j,
+        m[of.run(m, row) + RUN_OPTION],
+        m[of.run(m, row) + RUN_MW],
+        m[of.run(m, row) + RUN_WEIGHT],
+        sign,
+    )
     take_criticals(m, j, p, m[of.run(m, row) + RUN_MW], now_ms + 1, end, sign)
 
 
@@ -160,6 +184,17 @@ def set_aside(m: Ints, row: int, now_ms: int, sign: int) -> None:
 def borrows_from(m: Ints, x: int, q: int) -> bool:
     same = m[of.pool(m, x) + POOL_COHORT] == m[of.pool(m, q) + POOL_COHORT]
     return x != q and same and (m[of.pool(m, x) + POOL_USED] > m[of.pool(m, x) + POOL_NOMINAL])
+
+
+@compiled
+def some_borrow(m: Ints) -> bool:
+    """Whether there may be somebody to reclaim from."""
+    if m[of.FLAG_PREEMPT_LOWER]:
+        return True
+    for q in range(m[of.ROWS_POOL]):
+        if m[of.pool(m, q) + POOL_USED] > m[of.pool(m, q) + POOL_NOMINAL]:
+            return True
+    return False
 
 
 @compiled
@@ -188,6 +223,9 @@ def reclaim(m: Ints, j: int, now_ms: int) -> int:
     p, q = (m[of.option(m, o) + OPTION_PLACE], m[of.job(m, j) + JOB_POOL])
     if m[of.pool(m, q) + POOL_USED] + weight(m, j, p) > m[of.pool(m, q) + POOL_NOMINAL]:
         return NONE
+    if not some_borrow(m):
+        return NONE
+    catch_up(m, now_ms)
     count = 0
     for i in range(m[of.clock(m, CLOCK_RUNS)]):
         if may_reclaim(m, m[of.by_end(m, i)], j, p, now_ms):
@@ -256,6 +294,8 @@ def raise_levels(m: Ints, now_ms: int) -> None:
             at -= 1
         m[of.victims(m, at)] = row
         count += 1
+    if count > 0:
+        catch_up(m, now_ms)
     for i in range(count):
         row = m[of.victims(m, i)]
         o, j = (m[of.run(m, row) + RUN_CHOSEN], m[of.run(m, row) + RUN_JOB])
@@ -281,7 +321,10 @@ def started_before(m: Ints, a: int, b: int) -> bool:
 
 @compiled
 def may_raise(m: Ints, row: int, new_mw: int, new_end: int, now_ms: int) -> bool:
-    p, old = (m[of.option(m, m[of.run(m, row) + RUN_OPTION]) + OPTION_PLACE], m[of.run(m, row) + RUN_MW])
+    p, old = (
+        m[of.option(m, m[of.run(m, row) + RUN_OPTION]) + OPTION_PLACE],
+        m[of.run(m, row) + RUN_MW],
+    )
     for h in range(m[of.WIDTH_CHAIN]):
         d = m[of.chain(m, p) + h]
         if d == NONE:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from fabrique.core.admission.kernels.fast import directory as of
 from fabrique.core.admission.kernels.fast.compiled import compiled
 from fabrique.core.admission.kernels.fast.heap import pop, push
-from fabrique.core.admission.kernels.fast.measure import amount, cap_at, most_free, scaled, stretched
+from fabrique.core.admission.kernels.fast.measure import (
+    amount,
+    cap_at,
+    most_free,
+    scaled,
+    stretched,
+)
 from fabrique.core.admission.kernels.fast.memory import (
     BEGUN,
     DONE_JOBS,
@@ -84,7 +90,8 @@ def run_until(m: Ints, until_ms: int) -> int:
             arrivals_only = False
         first = m[of.book(m, NEXT_JOB)]
         arrive(m, now)
-        arrivals_only = arrivals_only and (not wake(m, now))
+        if wake(m, now):
+            arrivals_only = False
         if m[of.book(m, NEXT_INSTANT)] < m[of.ROWS_INSTANTS] and m[of.instants(m, m[of.book(m, NEXT_INSTANT)])] <= now:
             pass_instants(m, now)
             arrivals_only = False
@@ -178,7 +185,10 @@ def progress(m: Ints, j: int, now: int) -> int:
     """Work of its run since it started or last changed level."""
     return min(
         m[of.fate(m, j) + FATE_RUN_LEFT],
-        scaled(now - m[of.fate(m, j) + FATE_SINCE], m[of.option(m, m[of.fate(m, j) + FATE_OPTION]) + OPTION_SPEED]),
+        scaled(
+            now - m[of.fate(m, j) + FATE_SINCE],
+            m[of.option(m, m[of.fate(m, j) + FATE_OPTION]) + OPTION_SPEED],
+        ),
     )
 
 
@@ -187,7 +197,8 @@ def close_segment(m: Ints, j: int, now: int) -> int:
     """Book what the run drew at its level so far; the work it did there."""
     done = progress(m, j, now)
     m[of.fate(m, j) + FATE_ENERGY] += millijoules(
-        drawn_mw(m, j, m[of.fate(m, j) + FATE_OPTION]), now - m[of.fate(m, j) + FATE_SINCE]
+        drawn_mw(m, j, m[of.fate(m, j) + FATE_OPTION]),
+        now - m[of.fate(m, j) + FATE_SINCE],
     )
     draw(m, j, m[of.fate(m, j) + FATE_OPTION], -1)
     m[of.fate(m, j) + FATE_RUN_LEFT] -= done
@@ -234,7 +245,13 @@ def arrive(m: Ints, now: int) -> None:
         if may_be_ready(m, j, now):
             make_ready(m, j)
         elif m[of.job(m, j) + JOB_NOT_BEFORE] > now:
-            push(m, m[of.OFFSET_WAKES], of.book(m, N_WAKES), m[of.job(m, j) + JOB_NOT_BEFORE], j)
+            push(
+                m,
+                m[of.OFFSET_WAKES],
+                of.book(m, N_WAKES),
+                m[of.job(m, j) + JOB_NOT_BEFORE],
+                j,
+            )
 
 
 @compiled
@@ -276,7 +293,13 @@ def record(m: Ints, now: int) -> None:
         open_run(m, m[of.starts(m, i)], m[of.starts(m, i) + 1], now)
     for i in range(m[of.work(m, N_DEFERRALS)]):
         j = m[of.deferrals(m, i)]
-        push(m, m[of.OFFSET_WAKES], of.book(m, N_WAKES), m[of.job(m, j) + JOB_NOT_BEFORE], j)
+        push(
+            m,
+            m[of.OFFSET_WAKES],
+            of.book(m, N_WAKES),
+            m[of.job(m, j) + JOB_NOT_BEFORE],
+            j,
+        )
 
 
 @compiled
@@ -292,7 +315,8 @@ def open_segment(m: Ints, j: int, o: int, now: int, earliest: int) -> None:
     """From now on `j` runs at `o`; it ends at `earliest` or later."""
     m[of.fate(m, j) + FATE_SINCE], m[of.fate(m, j) + FATE_OPTION] = (now, o)
     m[of.fate(m, j) + FATE_FINISH] = max(
-        now + stretched(m[of.fate(m, j) + FATE_RUN_LEFT], m[of.option(m, o) + OPTION_SPEED]), earliest
+        now + stretched(m[of.fate(m, j) + FATE_RUN_LEFT], m[of.option(m, o) + OPTION_SPEED]),
+        earliest,
     )
     if m[of.book(m, N_ENDS)] == m[of.ROWS_ENDS]:
         forget_stale(m)
@@ -327,7 +351,8 @@ def stop(m: Ints, j: int, now: int) -> None:
         m[of.fate(m, j) + FATE_SAVED] += done - m[of.book(m, RESTART)]
         m[of.fate(m, j) + FATE_LOST] += m[of.book(m, RESTART)]
         m[of.job(m, j) + JOB_WALLTIME] = max(
-            m[of.fate(m, j) + FATE_LEFT], m[of.job(m, j) + JOB_WALLTIME] + m[of.book(m, RESTART)] - done
+            m[of.fate(m, j) + FATE_LEFT],
+            m[of.job(m, j) + JOB_WALLTIME] + m[of.book(m, RESTART)] - done,
         )
     else:
         m[of.fate(m, j) + FATE_LOST] += done

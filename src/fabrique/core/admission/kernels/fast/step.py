@@ -5,10 +5,16 @@ from __future__ import annotations
 from fabrique.core.admission.kernels.fast import directory as of
 from fabrique.core.admission.kernels.fast.compiled import compiled
 from fabrique.core.admission.kernels.fast.defer import put_off
-from fabrique.core.admission.kernels.fast.future import foresee, reserve, take_criticals
-from fabrique.core.admission.kernels.fast.measure import most_free, weight_asked
+from fabrique.core.admission.kernels.fast.future import foresee, postpone, reserve, take_criticals
+from fabrique.core.admission.kernels.fast.measure import (
+    headroom,
+    least_watts,
+    most_free,
+    weight_asked,
+)
 from fabrique.core.admission.kernels.fast.memory import (
     CONTENDED,
+    LEAST_MW,
     LEAST_NEED,
     N_DEFERRALS,
     N_PREEMPTS,
@@ -16,11 +22,17 @@ from fabrique.core.admission.kernels.fast.memory import (
     N_STARTS,
     SCANNED,
     STEP,
+    UNJUDGED,
 )
-from fabrique.core.admission.kernels.fast.order import line_up, next_aged, next_job, rank_pool
+from fabrique.core.admission.kernels.fast.order import (
+    line_up,
+    next_aged,
+    next_job,
+    rank_pool,
+)
 from fabrique.core.admission.kernels.fast.place import bind, choose, contended, say
-from fabrique.core.admission.kernels.fast.reclaim import obey_caps, raise_levels, reclaim
-from fabrique.core.admission.kernels.fast.take import begin
+from fabrique.core.admission.kernels.fast.reclaim import obey_caps, raise_levels, reclaim, some_borrow
+from fabrique.core.admission.kernels.fast.take import begin, unjudged
 from fabrique.core.admission.tables import (
     BUDGETS,
     CLOCK_BLOCKED,
@@ -45,6 +57,7 @@ from fabrique.core.admission.tables import (
     PROJECT_USE,
     RUN_END,
     RUN_MW,
+    UNLIMITED,
     V_BEHIND,
     V_BUDGET,
     V_QUOTA,
@@ -63,7 +76,10 @@ def advance(m: Ints, now_ms: int) -> None:
         return
     if m[of.FLAG_SHARE_ORDER]:
         for q in range(m[of.ROWS_POOL]):
-            nominal, used = (m[of.pool(m, q) + POOL_NOMINAL], m[of.pool(m, q) + POOL_USED])
+            nominal, used = (
+                m[of.pool(m, q) + POOL_NOMINAL],
+                m[of.pool(m, q) + POOL_USED],
+            )
             due = min(nominal, used + m[of.pool(m, q) + POOL_PENDING]) - used
             owed = m[of.pool(m, q) + POOL_OWED] + passed * due
             m[of.pool(m, q) + POOL_OWED] = min(max(owed, 0), m[of.FLAG_WINDOW_MS] * nominal)
@@ -98,7 +114,7 @@ def step(m: Ints, now_ms: int, explain: int) -> None:
     # 2. order
     aged = line_up(m, now_ms)
     if m[of.FLAG_WATER_FILL]:
-        m[of.work(m, CONTENDED)] = contended(m)
+        m[of.work(m, CONTENDED)] = 1 if contended(m) else 0
     foresee(m, now_ms)
     # 3. place, time, defer, lend and reclaim, job by job
     serve(m, now_ms, aged, explain)
@@ -120,14 +136,13 @@ def forget_verdicts(m: Ints) -> None:
 @compiled
 def serve(m: Ints, now_ms: int, some_aged: bool, explain: int) -> None:
     """Every ready job in its order, until nothing can start any more."""
-    blocked, looked = (0, 0)
-    silent = not explain and (not m[of.FLAG_RECLAIM]) and (not m[of.FLAG_DEFER])
-    room = most_free(m)
+    blocked, looked, reservations = 0, 0, m[of.FLAG_RESERVATIONS]
+    room, mw = most_free(m), headroom(m, now_ms)
     m[of.work(m, SCANNED)] = 0
     while True:
-        if silent and room < m[of.work(m, LEAST_NEED)]:
+        if not explain and over(m, room, mw, blocked < reservations):
             return
-        j, aged = (NONE, False)
+        j, aged = NONE, False
         if some_aged:
             j = next_aged(m, now_ms)
             aged = j != NONE
@@ -137,30 +152,46 @@ def serve(m: Ints, now_ms: int, some_aged: bool, explain: int) -> None:
             break
         if lacks(m, j):
             continue
-        if blocked > 0 and (not m[of.FLAG_BACKFILL]):
+        if blocked > 0 and not m[of.FLAG_BACKFILL]:
             break
-        if blocked >= m[of.FLAG_RESERVATIONS]:
-            if silent and m[of.need(m, j)] > room:
-                looked += not_yet_failed(m, j)
-                if looked > m[of.FLAG_DEPTH]:
-                    break
-                continue
-            if remembered(m, j):
+        if blocked >= reservations:
+            if remembered(m, j, explain):
                 continue
             looked += 1
             if looked > m[of.FLAG_DEPTH]:
                 break
+            if not explain and hopeless(m, j, room, mw):
+                not_yet_failed(m, j)
+                continue
         if m[of.FLAG_DEFER] and put_off(m, j, now_ms):
             continue
         o = choose(m, j, now_ms)
-        if o == NONE and m[of.FLAG_RECLAIM]:
+        if o == NONE and m[of.FLAG_RECLAIM] and blocked < reservations:
             o = reclaim(m, j, now_ms)
         if o != NONE:
             start(m, j, o, now_ms)
-            room = most_free(m)
+            room, mw = most_free(m), headroom(m, now_ms)
         else:
-            blocked += wait(m, j, now_ms, aged, blocked, silent)
+            blocked += wait(m, j, now_ms, aged, blocked, explain)
     m[of.work(m, SCANNED)] = blocked
+
+
+@compiled
+def over(m: Ints, room: int, mw: int, reserving: bool) -> bool:
+    """Whether no job that is left could start or be put off, so that going on would only say why."""
+    if room >= m[of.work(m, LEAST_NEED)] and mw >= m[of.work(m, LEAST_MW)]:
+        return False
+    if m[of.FLAG_DEFER] and m[of.work(m, UNJUDGED)] > 0:
+        return False
+    return not (reserving and m[of.FLAG_RECLAIM] and some_borrow(m))
+
+
+@compiled
+def hopeless(m: Ints, j: int, room: int, mw: int) -> bool:
+    """Whether neither devices nor watts are left for it anywhere, and nobody has to judge it."""
+    if m[of.FLAG_DEFER] and unjudged(m, j):
+        return False
+    return m[of.need(m, j)] > room or (mw < UNLIMITED and least_watts(m, j) > mw)
 
 
 @compiled
@@ -176,13 +207,21 @@ def not_yet_failed(m: Ints, j: int) -> int:
 
 
 @compiled
-def remembered(m: Ints, j: int) -> bool:
+def remembered(m: Ints, j: int, explain: int) -> bool:
     """Whether a job alike failed in this step; then this one waits for the same reason."""
     shape = m[of.job(m, j) + JOB_SHAPE]
     if shape == NONE or m[of.failed(m, shape)] != m[of.work(m, STEP)]:
         return False
+    if not explain:
+        return True
     other = m[of.failed(m, shape) + 1]
-    say(m, j, m[of.job(m, other) + JOB_VERDICT], m[of.job(m, other) + JOB_SHORT], m[of.job(m, other) + JOB_FREE])
+    say(
+        m,
+        j,
+        m[of.job(m, other) + JOB_VERDICT],
+        m[of.job(m, other) + JOB_SHORT],
+        m[of.job(m, other) + JOB_FREE],
+    )
     return True
 
 
@@ -207,7 +246,13 @@ def lacks(m: Ints, j: int) -> bool:
 def start(m: Ints, j: int, o: int, now_ms: int) -> None:
     row = begin(m, j, o, now_ms)
     take_criticals(
-        m, j, m[of.option(m, o) + OPTION_PLACE], m[of.run(m, row) + RUN_MW], now_ms + 1, m[of.run(m, row) + RUN_END], 1
+        m,
+        j,
+        m[of.option(m, o) + OPTION_PLACE],
+        m[of.run(m, row) + RUN_MW],
+        now_ms + 1,
+        m[of.run(m, row) + RUN_END],
+        1,
     )
     rank_pool(m, m[of.job(m, j) + JOB_POOL])
     n = m[of.work(m, N_STARTS)]
@@ -216,17 +261,17 @@ def start(m: Ints, j: int, o: int, now_ms: int) -> None:
 
 
 @compiled
-def wait(m: Ints, j: int, now_ms: int, aged: bool, blocked: int, silent: bool) -> int:
+def wait(m: Ints, j: int, now_ms: int, aged: bool, blocked: int, explain: int) -> int:
     """Say what binds it and reserve its earliest start while reservations are left; 1 if it counts as blocked."""
     binds_quota = False
-    if m[of.FLAG_POOLS] or not silent:
+    if m[of.FLAG_POOLS] or explain:
         binds_quota = bind(m, j, now_ms) == V_QUOTA
     not_yet_failed(m, j)
     if binds_quota:
         if aged:
             m[of.closed(m, m[of.job(m, j) + JOB_POOL])] = 1
         return 0
-    if blocked < m[of.FLAG_RESERVATIONS]:
+    if blocked < m[of.FLAG_RESERVATIONS] and (explain or not postpone(m, j)):
         at = reserve(m, j, now_ms)
         if at == NONE:
             return 0

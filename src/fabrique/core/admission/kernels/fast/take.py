@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from fabrique.core.admission.kernels.fast import directory as of
 from fabrique.core.admission.kernels.fast.compiled import compiled
-from fabrique.core.admission.kernels.fast.measure import length, watts, weight, weight_asked
-from fabrique.core.admission.kernels.fast.memory import N_FREE_ROWS
+from fabrique.core.admission.kernels.fast.measure import (
+    length,
+    watts,
+    weight,
+    weight_asked,
+)
+from fabrique.core.admission.kernels.fast.memory import N_FREE_ROWS, UNJUDGED
 from fabrique.core.admission.tables import (
     AWAY,
     BUDGETS,
@@ -17,6 +22,7 @@ from fabrique.core.admission.tables import (
     DOMAIN_USED,
     DONE,
     JOB_DEFERRED,
+    JOB_LATEST,
     JOB_LINE,
     JOB_NEXT,
     JOB_NOT_BEFORE,
@@ -54,36 +60,46 @@ from fabrique.core.admission.tables import (
 @compiled
 def enqueue(m: Ints, j: int) -> None:
     """Into its line, in order of rows; nearly always at its end."""
-    at = m[of.job(m, j) + JOB_LINE]
-    before = m[of.line(m, at) + LINE_LAST]
+    job = of.job(m, j)
+    line = of.line(m, m[job + JOB_LINE])
+    before = m[line + LINE_LAST]
     while before != NONE and before > j:
         before = m[of.job(m, before) + JOB_PREVIOUS]
-    after = m[of.line(m, at) + LINE_FIRST] if before == NONE else m[of.job(m, before) + JOB_NEXT]
-    m[of.job(m, j) + JOB_PREVIOUS], m[of.job(m, j) + JOB_NEXT] = (before, after)
-    if before == NONE:
-        m[of.line(m, at) + LINE_FIRST] = j
-    else:
-        m[of.job(m, before) + JOB_NEXT] = j
-    if after == NONE:
-        m[of.line(m, at) + LINE_LAST] = j
-    else:
-        m[of.job(m, after) + JOB_PREVIOUS] = j
-    m[of.pool(m, m[of.job(m, j) + JOB_POOL]) + POOL_PENDING] += weight_asked(m, j)
+    after = m[line + LINE_FIRST] if before == NONE else m[of.job(m, before) + JOB_NEXT]
+    m[job + JOB_PREVIOUS], m[job + JOB_NEXT] = before, after
+    join(m, line, before, after, j, j)
+    m[of.pool(m, m[job + JOB_POOL]) + POOL_PENDING] += weight_asked(m, j)
+    m[of.work(m, UNJUDGED)] += unjudged(m, j)
 
 
 @compiled
 def dequeue(m: Ints, j: int) -> None:
-    at, before, after = (m[of.job(m, j) + JOB_LINE], m[of.job(m, j) + JOB_PREVIOUS], m[of.job(m, j) + JOB_NEXT])
+    job = of.job(m, j)
+    before, after = m[job + JOB_PREVIOUS], m[job + JOB_NEXT]
+    join(m, of.line(m, m[job + JOB_LINE]), before, after, after, before)
+    m[job + JOB_PREVIOUS], m[job + JOB_NEXT] = NONE, NONE
+    m[of.pool(m, m[job + JOB_POOL]) + POOL_PENDING] -= weight_asked(m, j)
+    m[of.work(m, UNJUDGED)] -= unjudged(m, j)
+
+
+@compiled
+def join(m: Ints, line: int, before: int, after: int, follows: int, leads: int) -> None:
+    """`follows` comes after `before`, `leads` before `after`; an end of the line where one is NONE."""
     if before == NONE:
-        m[of.line(m, at) + LINE_FIRST] = after
+        m[line + LINE_FIRST] = follows
     else:
-        m[of.job(m, before) + JOB_NEXT] = after
+        m[of.job(m, before) + JOB_NEXT] = follows
     if after == NONE:
-        m[of.line(m, at) + LINE_LAST] = before
+        m[line + LINE_LAST] = leads
     else:
-        m[of.job(m, after) + JOB_PREVIOUS] = before
-    m[of.job(m, j) + JOB_PREVIOUS], m[of.job(m, j) + JOB_NEXT] = (NONE, NONE)
-    m[of.pool(m, m[of.job(m, j) + JOB_POOL]) + POOL_PENDING] -= weight_asked(m, j)
+        m[of.job(m, after) + JOB_PREVIOUS] = leads
+
+
+@compiled
+def unjudged(m: Ints, j: int) -> int:
+    """1 for a flexible job of which nobody asked yet whether putting it off pays."""
+    job = of.job(m, j)
+    return 1 if m[job + JOB_LATEST] != NONE and m[job + JOB_DEFERRED] == 0 else 0
 
 
 @compiled
@@ -111,18 +127,21 @@ def make_ready(m: Ints, j: int) -> None:
 @compiled
 def occupy(m: Ints, j: int, o: int, mw: int, share: int, sign: int) -> None:
     """Take (sign 1) or give back (-1) everything that a run of `j` at `o` holds but its budgets."""
-    p, q = (m[of.option(m, o) + OPTION_PLACE], m[of.job(m, j) + JOB_POOL])
+    p, job, need = m[of.option(m, o) + OPTION_PLACE], of.job(m, j), of.need(m, j)
+    free, chain = of.free(m, p), of.chain(m, p)
     for r in range(m[of.WIDTH_NEED]):
-        m[of.free(m, p) + r] -= sign * m[of.need(m, j) + r]
+        m[free + r] -= sign * m[need + r]
     for h in range(m[of.WIDTH_CHAIN]):
-        d = m[of.chain(m, p) + h]
+        d = m[chain + h]
         if d == NONE:
             break
-        m[of.domain(m, d) + DOMAIN_USED] += sign * mw
-        m[of.domain(m, d) + DOMAIN_FREE] -= sign * m[of.need(m, j)]
-    m[of.pool(m, q) + POOL_USED] += sign * share
-    m[of.cohort(m, m[of.pool(m, q) + POOL_COHORT]) + COHORT_USED] += sign * share
-    m[of.project(m, m[of.job(m, j) + JOB_PROJECT]) + PROJECT_RATE] += sign * share
+        domain = of.domain(m, d)
+        m[domain + DOMAIN_USED] += sign * mw
+        m[domain + DOMAIN_FREE] -= sign * m[need]
+    pool = of.pool(m, m[job + JOB_POOL])
+    m[pool + POOL_USED] += sign * share
+    m[of.cohort(m, m[pool + POOL_COHORT]) + COHORT_USED] += sign * share
+    m[of.project(m, m[job + JOB_PROJECT]) + PROJECT_RATE] += sign * share
 
 
 @compiled
@@ -149,21 +168,23 @@ def rank_of_end(m: Ints, count: int, end_ms: int, j: int) -> int:
 
 @compiled
 def list_end(m: Ints, row: int) -> None:
-    count = m[of.clock(m, CLOCK_RUNS)]
-    at = rank_of_end(m, count, m[of.run(m, row) + RUN_END], m[of.run(m, row) + RUN_JOB])
-    for i in range(count, at, -1):
-        m[of.by_end(m, i)] = m[of.by_end(m, i - 1)]
-    m[of.by_end(m, at)] = row
-    m[of.clock(m, CLOCK_RUNS)] = count + 1
+    clock, run, ends = of.clock(m, CLOCK_RUNS), of.run(m, row), of.by_end(m, 0)
+    count = m[clock]
+    at = rank_of_end(m, count, m[run + RUN_END], m[run + RUN_JOB])
+    for i in range(ends + count, ends + at, -1):
+        m[i] = m[i - 1]
+    m[ends + at] = row
+    m[clock] = count + 1
 
 
 @compiled
 def unlist_end(m: Ints, row: int) -> None:
-    count = m[of.clock(m, CLOCK_RUNS)]
-    at = rank_of_end(m, count, m[of.run(m, row) + RUN_END], m[of.run(m, row) + RUN_JOB])
-    for i in range(at, count - 1):
-        m[of.by_end(m, i)] = m[of.by_end(m, i + 1)]
-    m[of.clock(m, CLOCK_RUNS)] = count - 1
+    clock, run, ends = of.clock(m, CLOCK_RUNS), of.run(m, row), of.by_end(m, 0)
+    count = m[clock]
+    at = rank_of_end(m, count, m[run + RUN_END], m[run + RUN_JOB])
+    for i in range(ends + at, ends + count - 1):
+        m[i] = m[i + 1]
+    m[clock] = count - 1
 
 
 @compiled
@@ -171,28 +192,32 @@ def begin(m: Ints, j: int, o: int, now_ms: int) -> int:
     """Start a ready job; the row of its run."""
     dequeue(m, j)
     hold(m, j, 1)
-    mw, share = (watts(m, j, o), weight(m, j, m[of.option(m, o) + OPTION_PLACE]))
+    mw, share = watts(m, j, o), weight(m, j, m[of.option(m, o) + OPTION_PLACE])
     occupy(m, j, o, mw, share, 1)
-    m[of.work(m, N_FREE_ROWS)] -= 1
-    row = m[of.free_rows(m, m[of.work(m, N_FREE_ROWS)])]
-    m[of.run(m, row) + RUN_JOB], m[of.run(m, row) + RUN_OPTION], m[of.run(m, row) + RUN_CHOSEN] = (j, o, o)
-    m[of.run(m, row) + RUN_START], m[of.run(m, row) + RUN_END] = (now_ms, now_ms + length(m, j, o))
-    m[of.run(m, row) + RUN_MW], m[of.run(m, row) + RUN_WEIGHT], m[of.run(m, row) + RUN_LEAVING] = (mw, share, 0)
+    left = of.work(m, N_FREE_ROWS)
+    m[left] -= 1
+    row = m[of.free_rows(m, m[left])]
+    run, job = of.run(m, row), of.job(m, j)
+    m[run + RUN_JOB], m[run + RUN_OPTION], m[run + RUN_CHOSEN] = j, o, o
+    m[run + RUN_START], m[run + RUN_END] = now_ms, now_ms + length(m, j, o)
+    m[run + RUN_MW], m[run + RUN_WEIGHT], m[run + RUN_LEAVING] = mw, share, 0
     list_end(m, row)
-    m[of.job(m, j) + JOB_STATUS], m[of.job(m, j) + JOB_RUN] = (RUNNING, row)
+    m[job + JOB_STATUS], m[job + JOB_RUN] = RUNNING, row
     return row
 
 
 @compiled
 def release(m: Ints, row: int, status: int) -> None:
     """A run is over: everything it held but its budgets is free again."""
-    j = m[of.run(m, row) + RUN_JOB]
-    occupy(m, j, m[of.run(m, row) + RUN_OPTION], m[of.run(m, row) + RUN_MW], m[of.run(m, row) + RUN_WEIGHT], -1)
+    run = of.run(m, row)
+    j = m[run + RUN_JOB]
+    occupy(m, j, m[run + RUN_OPTION], m[run + RUN_MW], m[run + RUN_WEIGHT], -1)
     unlist_end(m, row)
-    m[of.run(m, row) + RUN_JOB] = NONE
-    m[of.free_rows(m, m[of.work(m, N_FREE_ROWS)])] = row
-    m[of.work(m, N_FREE_ROWS)] += 1
-    m[of.job(m, j) + JOB_STATUS], m[of.job(m, j) + JOB_RUN] = (status, NONE)
+    m[run + RUN_JOB] = NONE
+    left = of.work(m, N_FREE_ROWS)
+    m[of.free_rows(m, m[left])] = row
+    m[left] += 1
+    m[of.job(m, j) + JOB_STATUS], m[of.job(m, j) + JOB_RUN] = status, NONE
 
 
 @compiled
@@ -233,5 +258,9 @@ def set_level(m: Ints, row: int, o: int, now_ms: int) -> None:
         m[of.domain(m, d) + DOMAIN_USED] += new - m[of.run(m, row) + RUN_MW]
     end = end_at(m, row, o, now_ms)
     unlist_end(m, row)
-    m[of.run(m, row) + RUN_MW], m[of.run(m, row) + RUN_OPTION], m[of.run(m, row) + RUN_END] = (new, o, end)
+    (
+        m[of.run(m, row) + RUN_MW],
+        m[of.run(m, row) + RUN_OPTION],
+        m[of.run(m, row) + RUN_END],
+    ) = (new, o, end)
     list_end(m, row)

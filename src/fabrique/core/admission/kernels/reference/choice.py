@@ -5,7 +5,7 @@ from __future__ import annotations
 from fabrique.core.admission.kernels.reference.fitting import fits
 from fabrique.core.admission.kernels.reference.model import Job, Option, Place, Step
 from fabrique.core.admission.kernels.reference.questions import cap, free_devices, planned, slots, used_mw
-from fabrique.core.admission.tables import NONE, PPM, UNLIMITED
+from fabrique.core.admission.tables import PPM, UNLIMITED
 
 
 def choose(step: Step, job: Job) -> Option | None:
@@ -38,9 +38,10 @@ def even_mw(step: Step, place: Place) -> int:
 
 
 def better_slot(step: Step, job: Job) -> int | None:
-    """When a flexible job had better start; None: now, or it may not be put off."""
+    """When a flexible job had better start; None: now."""
     world, option = step.world, job.first
-    if job.latest == NONE or job.deferred != 0 or step.now >= job.latest or not grid_end(step):
+    if step.now >= job.latest or not grid_end(step):
+        world.saw("too-late-to-defer")
         return None
     length, end = job.length(option), grid_end(step)
     if step.now < world.grid_begin or step.now + length > end:
@@ -88,7 +89,7 @@ def has_room(step: Step, job: Job, at: int) -> bool:
     place = job.first.place
     limit = place.capacity[0] * step.flags.fill_ppm // PPM
     taken = slots(step.world, at, at + job.length(job.first))
-    if all(planned(step.world, place, k) + job.amount <= limit for k in taken):
+    if all(planned(step.world, place, k) + job.need[0] <= limit for k in taken):
         return True
     step.world.saw("slot-full")
     return False

@@ -64,7 +64,7 @@ def consider(turn: Step, job: Job, aged: bool) -> bool:
     if turn.flags.defer and put_off(turn, job):
         return True
     option = choose(turn, job)
-    if option is None and turn.flags.reclaim:
+    if option is None and turn.flags.reclaim and turn.blocked < turn.flags.reservations:
         option = reclaim(turn, job)
     if option is None:
         wait(turn, job, aged)
@@ -98,8 +98,12 @@ def known_to_fail(turn: Step, job: Job) -> bool:
 
 
 def put_off(turn: Step, job: Job) -> bool:
+    """Each flexible job is judged once, when its turn first comes."""
+    if job.latest == NONE or job.deferred != 0:
+        return False
     at = better_slot(turn, job)
     if at is None:
+        job.deferred = 2
         return False
     turn.world.saw("defer")
     job.status, job.not_before, job.deferred = AWAY, at, 1

@@ -83,7 +83,7 @@ def slots(world: World, begin: int, end: int) -> range:
 def planned(world: World, place: Place, slot: int) -> int:
     """Devices promised on a place to the jobs that were put off and are not back."""
     return sum(
-        job.amount
+        job.need[0]
         for job in world.jobs
         if job.status == AWAY and job.deferred == 1 and job.first.place is place and slot in promised(world, job)
     )
