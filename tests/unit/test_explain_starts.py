@@ -67,7 +67,7 @@ def variants(rows: Rows, job: JobRow) -> list[Variant]:
         if n < job.milli_devices
     ]
     elsewhere = OptionRow(partition="q", power_w=100)
-    found.append(Variant(kind="partition", before="p", after="q", row=replace(job, options=(elsewhere,))))
+    found.append(Variant(kind="kind", before="p", after="q", row=replace(job, options=(elsewhere,))))
     low = tuple(replace(o, power_w=o.power_w // 2) for o in job.options)
     found.append(Variant(kind="power", before=100, after=50, row=replace(job, options=low), energy_permille=800))
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import nullcontext
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from fabrique.cli import output
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from fabrique.apps.jobs.models import Job, Run
     from fabrique.apps.jobs.queries import Explanation
+    from fabrique.core.admission.explain import Explained
     from fabrique.language.say import Speaker
 
 _EVERY_S: Final = 0.5
@@ -45,8 +47,9 @@ def tell(desk: Desk, job: Job) -> None:
     from fabrique.apps.jobs import queries
     from fabrique.cli import jobs
 
+    sooner = _sooner(desk, job)
     if desk.call.json:
-        return output.document(jobs.as_json(desk, job))
+        return output.document({**jobs.as_json(desk, job), "sooner": _sooner_json(sooner)})
     explained = queries.explain(job, now=desk.now)
     say = desk.say
     output.line(
@@ -56,6 +59,8 @@ def tell(desk: Desk, job: Job) -> None:
     if explained.reason is not None:
         output.line(say.reason(explained.reason))
     output.pairs(_facts(desk, explained))
+    if sooner is not None and sooner.reason is not None:
+        _tell_sooner(desk, sooner)
     if absence := _absence(desk) if not explained.over else "":
         output.line(absence, "yellow")
     if explained.run is not None:
@@ -102,6 +107,37 @@ def _absence(desk: Desk) -> str:
     if last is not None and desk.now - last < _SILENT_MS:
         return ""
     return desk.say.text("The control loop does not run: start it with `fabrique up`.")
+
+
+def _sooner(desk: Desk, job: Job) -> Explained | None:
+    """The decision, asked about a job that waits; None for any other."""
+    if job.status != "pending":
+        return None
+    from fabrique.operate.why import why
+
+    return why(desk.here, job, now=desk.now)
+
+
+def _tell_sooner(desk: Desk, told: Explained) -> None:
+    from fabrique.language.sooner import sentence
+
+    say = desk.say
+    if told.earliest_ms is not None and told.latest_ms is not None:
+        text = say.text("Forecast: it starts {when}.", when=say.interval(told.earliest_ms, told.latest_ms))
+        output.line(text)
+    if not told.changes:
+        return output.line(say.text("Nothing that we tried would start it sooner."), "dim")
+    output.line(say.text("What would start it sooner:"))
+    for change in told.changes:
+        output.line(f"- {sentence(say, change, desk.now)}")
+    return None
+
+
+def _sooner_json(told: Explained | None) -> dict[str, Any] | None:
+    """The interval of the start, and the changes that were tried and help; instants in UTC milliseconds."""
+    if told is None:
+        return None
+    return {"earliest_ms": told.earliest_ms, "latest_ms": told.latest_ms, "changes": [asdict(c) for c in told.changes]}
 
 
 def _facts(desk: Desk, explained: Explanation) -> Iterator[tuple[str, str]]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+from fabrique.apps.this_hub import ThisHub
 from fabrique.core.admission import decide, plan, prepare, record
 from fabrique.core.admission.decide import Memory
 from fabrique.core.admission.plan import Plan
 from fabrique.core.admission.rules import Rules
 from fabrique.core.admission.state import History, Rows
+from fabrique.definitions import rules as rule_sets
 from fabrique.operate.event_log import EventLog
 
+DEFAULT_RULES: Final = "fair"  # until the hub adopts others
 AGAIN_MS: Final = 5_000  # the same rows are decided on again then: only time may have changed an order
 
 
@@ -20,7 +23,7 @@ class Deciding:
 
     def __init__(self, home: Path, kept: dict[str, Any], now: int) -> None:
         self.log = EventLog(home)
-        self._memory = Memory(_history(kept, now))
+        self._memory = Memory(history_of(kept, now))
         self._rows: Rows | None = None
         self._rules: Rules | None = None
         self._due_ms = 0
@@ -49,7 +52,12 @@ class Deciding:
         return record.history_json(self._memory.history)
 
 
-def _history(kept: dict[str, Any], now: int) -> History:
+def rules_in_force(here: ThisHub, now: int) -> Rules:
+    """The rule set that the hub decides by at `now`."""
+    return rule_sets.load(DEFAULT_RULES)
+
+
+def history_of(kept: dict[str, Any], now: int) -> History:
     """What was kept; a history that can't be read begins anew: nothing is owed, nothing was used."""
     try:
         found = record.history_of(kept)

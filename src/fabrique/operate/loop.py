@@ -24,10 +24,9 @@ from fabrique.core.eligibility import Verdict
 from fabrique.core.errors import FabriqueError
 from fabrique.core.job import JobState
 from fabrique.core.reasons import Reason, reason
-from fabrique.definitions import rules as rule_sets
 from fabrique.engines.protocol import Engine
 from fabrique.operate import act, decide, duties, settle
-from fabrique.operate.deciding import Deciding
+from fabrique.operate.deciding import Deciding, rules_in_force
 from fabrique.operate.engines import slots_of
 from fabrique.operate.metering import Metering
 from fabrique.operate.observe import Sight, intent_of, look
@@ -37,7 +36,6 @@ log = logging.getLogger("fabrique.loop")
 LEASE_MS = 10_000
 WINDOW_MS = 60_000  # a metering window closes at the latest then, and whenever a run ends
 DUTY_MS = 60_000
-DEFAULT_RULES = "fair"  # until the hub adopts others
 _FOR_EVER = ("engine.refused", "job.field")  # asking again would change nothing
 
 
@@ -249,11 +247,6 @@ class Loop:
             return
         self._duties_at = now
         duties.perform(self.here, now=now)
-
-
-def rules_in_force(here: ThisHub, now: int) -> Rules:
-    """The rule set that the hub decides by at `now`."""
-    return rule_sets.load(DEFAULT_RULES)
 
 
 def run(loop: Loop, stop: Event, *, every_s: float = 0.5, on_turn: Callable[[Turn], None] | None = None) -> None:

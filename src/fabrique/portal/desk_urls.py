@@ -19,6 +19,7 @@ urlpatterns = [
     path("projects/<slug:code>/members/remove", members.remove, name="member-remove"),
     path("join/<str:token>", members.join, name="join"),
     path("jobs/<int:number>", job_page.job, name="job"),
+    path("jobs/<int:number>/sooner", job_page.sooner, name="job-sooner"),
     path("jobs/<int:number>/log", log_stream.log, name="job-log"),
     path("jobs/<int:number>/log.txt", log_stream.whole_log, name="job-log-file"),
     path("operate", operate.machine_room, name="operate"),

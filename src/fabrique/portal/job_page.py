@@ -22,6 +22,8 @@ from fabrique.core.job import JobState
 from fabrique.core.units import MG, MJ, Amount, Unit, is_money, is_time
 from fabrique.definitions import jobscript
 from fabrique.language import Speaker
+from fabrique.language.sooner import sentence as said_sooner
+from fabrique.operate.why import why
 from fabrique.portal import charts
 from fabrique.portal.charts import Chart, Layer, Limit, Plot, Step
 from fabrique.portal.glance_charts import axis_of
@@ -83,6 +85,17 @@ def job(request: HttpRequest, number: int) -> HttpResponse:
         "now": now,
     }
     return render(request, "portal-desk/job.html", context)
+
+
+@require_GET
+def sooner(request: HttpRequest, number: int) -> HttpResponse:
+    """When a job that waits starts, as an interval, and what would start it sooner: worked out when it is asked."""
+    person, now = asker(request), now_ms()
+    found = services.find_job(number)
+    require(person, "job.view", now=now, project=found.project)
+    told, speaker = why(this_hub(), found, now=now), current()
+    changes = [] if told is None else [said_sooner(speaker, change, now) for change in told.changes]
+    return render(request, "portal-desk/job_sooner.html", {"job": found, "told": told, "changes": changes})
 
 
 def _ran(run: Run | None, now: int) -> int | None:

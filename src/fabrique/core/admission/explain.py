@@ -17,7 +17,7 @@ from fabrique.core.admission.rules import Rules
 from fabrique.core.admission.state import History, JobRow, Rows
 from fabrique.core.reasons import Reason
 
-Kind = Literal["walltime", "devices", "partition", "power", "preemptible", "flexible"]
+Kind = Literal["walltime", "devices", "cores", "kind", "power"]
 MOST_RESERVED: Final = 1_000  # jobs ahead whose starts are worked out; behind more, a start is not foretold
 MINUTE_MS: Final = 60_000
 _HALVINGS: Final = 6
@@ -26,7 +26,7 @@ _HALVINGS: Final = 6
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
     """The job as it could be asked for instead. `before` and `after` are what changes, in the unit of its kind: ms,
-    thousandths of devices, a partition, W a device. `extra_ms`: how much longer it may take; `energy_permille`: of the
+    thousandths of devices or cores, the kinds accepted, W a device. `extra_ms`: how much longer it may take; `energy_permille`: of the
     energy as it is asked now. None: not known.
     """
 
