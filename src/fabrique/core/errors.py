@@ -110,6 +110,10 @@ ERRORS: Final[Mapping[str, Sort]] = {
     "twin.cap": Sort.INPUT,
     "twin.event": Sort.INPUT,
     "twin.pool": Sort.INPUT,
+    "twin.price": Sort.INPUT,
+    "twin.option": Sort.INPUT,
+    "twin.choose": Sort.INPUT,
+    "twin.job": Sort.MISSING,
     "twin.no-log": Sort.MISSING,
     # everything else that a face meets
     "request.broken": Sort.INPUT,

@@ -120,6 +120,10 @@ SENTENCES: Final[dict[str, str]] = {
     "twin.event": msg("The event at {site} ends before it begins."),
     "twin.no-log": msg("The hub has not decided anything yet: there is no event log in {file}."),
     "twin.pool": msg("There is no pool “{pool}” here; there is {pools}."),
+    "twin.price": msg("The rules {rules} look at prices, and none is given for {zone}: add --price."),
+    "twin.option": msg("{option}: “{given}” can't be used; write it as {example}."),
+    "twin.choose": msg("Give exactly one of these: {options}."),
+    "twin.job": msg("No job {job} is replayed here: the trace lacks it, or it could never start."),
     # everything else that a face meets
     "request.broken": msg("This request can't be read ({why})."),
     "request.broken?why": msg("This request can't be read."),

@@ -58,7 +58,7 @@ class Replay:
 
 def replay(world: World, progress: Progress | None = None) -> Replay:
     """Every job submitted, decided on, run and ended. Equal worlds give equal replays."""
-    block = kept.memory(world.state, world.flags, _book(world, _slots(world)))
+    block = begun(world)
     seconds, total = 0.0, len(world)
     for until in _milestones(world):
         before = time.perf_counter()
@@ -74,6 +74,11 @@ def replay(world: World, progress: Progress | None = None) -> Replay:
         if progress:
             progress(ended, total)
     return _found(world, block, seconds)
+
+
+def begun(world: World) -> kept.Memory:
+    """The memory of a replay in which nothing has happened yet."""
+    return kept.memory(world.state, world.flags, _book(world, _slots(world)))
 
 
 def _slots(world: World) -> int:
