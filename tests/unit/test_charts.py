@@ -7,10 +7,10 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from fabrique.portal import charts
-from fabrique.portal.charts import Axis, Bar, Cell, Chart, Layer, Limit, Part, Plot, Share, Step
-from fabrique.portal.charts.chart import Frame, nice_most
-from fabrique.portal.charts.svg import OKABE_ITO, el
+from fabrique import charts
+from fabrique.charts import Axis, Bar, Cell, Chart, Layer, Limit, Part, Plot, Share, Step
+from fabrique.charts.chart import Frame, nice_most
+from fabrique.charts.svg import OKABE_ITO, el
 
 HOUR = 3_600_000
 NASTY = '<script>alert("x")</script> & \x00\ud800 "\''

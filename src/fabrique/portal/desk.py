@@ -11,6 +11,7 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
+from fabrique import charts
 from fabrique.apps.access import queries
 from fabrique.apps.access.models import Project
 from fabrique.apps.access.queries import AllocationSummary, BudgetLine
@@ -21,12 +22,11 @@ from fabrique.apps.jobs import services as jobs
 from fabrique.apps.ledger.models import Posting
 from fabrique.apps.now import now_ms
 from fabrique.apps.people import rights
+from fabrique.charts import Axis, Chart
 from fabrique.core.booking import account
 from fabrique.core.units import is_time, scale
 from fabrique.language import Speaker
 from fabrique.language.quantities import LOCALES
-from fabrique.portal import charts
-from fabrique.portal.charts import Axis, Chart
 from fabrique.portal.periods import months_of
 from fabrique.portal.speaker import current
 

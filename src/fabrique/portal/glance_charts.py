@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from django.utils.translation import gettext as _
 
+from fabrique import charts
+from fabrique.charts import Axis, Bar, Cell, Chart, Layer, Limit, Part, Plot, Share, Step
 from fabrique.language import Speaker
-from fabrique.portal import charts
-from fabrique.portal.charts import Axis, Bar, Cell, Chart, Layer, Limit, Part, Plot, Share, Step
 from fabrique.portal.glance import DAY_MS, HOUR_MS, Bucket, Devices, Glance, PoolUse
 
 # the same colour everywhere for the same pool and the same vendor

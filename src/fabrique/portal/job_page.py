@@ -10,6 +10,7 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
+from fabrique import charts
 from fabrique.apps.asking import asker, may, require
 from fabrique.apps.energy.models import Window
 from fabrique.apps.energy.queries import windows
@@ -18,14 +19,13 @@ from fabrique.apps.jobs.models import FINAL, Intent, Run
 from fabrique.apps.ledger.models import Hold
 from fabrique.apps.now import now_ms
 from fabrique.apps.this_hub import this_hub
+from fabrique.charts import Chart, Layer, Limit, Plot, Step
 from fabrique.core.job import JobState
 from fabrique.core.units import MG, MJ, Amount, Unit, is_money, is_time
 from fabrique.definitions import jobscript
 from fabrique.language import Speaker
 from fabrique.language.sooner import sentence as said_sooner
 from fabrique.operate.why import why
-from fabrique.portal import charts
-from fabrique.portal.charts import Chart, Layer, Limit, Plot, Step
 from fabrique.portal.glance_charts import axis_of
 from fabrique.portal.log_stream import Part, last_part
 from fabrique.portal.speaker import current

@@ -8,11 +8,11 @@ from datetime import date as calendar_date
 from django import template
 from django.utils.safestring import SafeString, mark_safe
 
+from fabrique.charts import Chart
 from fabrique.core.errors import FabriqueError
 from fabrique.core.reasons import Reason, from_json
 from fabrique.core.units import Amount, unit
 from fabrique.language import Speaker
-from fabrique.portal.charts import Chart
 from fabrique.portal.speaker import current
 
 register = template.Library()
@@ -152,4 +152,4 @@ def chart(value: Chart) -> dict[str, object]:
 
 
 def _svg(text: str) -> SafeString:
-    return mark_safe(text)  # noqa: S308 - made by portal.charts, which escapes every word and attribute
+    return mark_safe(text)  # noqa: S308 - made by charts, which escapes every word and attribute

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from fabrique.portal.charts import svg
-from fabrique.portal.charts.chart import NARROW, WIDE, Chart
+from fabrique.charts import svg
+from fabrique.charts.chart import NARROW, WIDE, Chart
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fabrique.portal.charts import svg
-from fabrique.portal.charts.chart import NARROW, WIDE, Axis, Chart, Frame, time_axis
+from fabrique.charts import svg
+from fabrique.charts.chart import NARROW, WIDE, Axis, Chart, Frame, time_axis
 
 LEVELS: Final = ("#E8F1EC", "#C9E0D4", "#F3E2B8", "#EDC27A", "#D98E5A")  # from little to much
 

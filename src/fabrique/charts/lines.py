@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fabrique.portal.charts import svg
-from fabrique.portal.charts.chart import NARROW, WIDE, Axis, Chart, Frame, nice_most, time_axis, y_axis, y_margin
+from fabrique.charts import svg
+from fabrique.charts.chart import NARROW, WIDE, Axis, Chart, Frame, nice_most, time_axis, y_axis, y_margin
 
 
 @dataclass(frozen=True, slots=True)

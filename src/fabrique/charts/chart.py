@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from fabrique.portal.charts import svg
+from fabrique.charts import svg
 
 WIDE: Final = 960
 NARROW: Final = 400

@@ -4,11 +4,11 @@ Every chart is drawn twice, wide and narrow; the page shows the one that fits. C
 sets for light and dark, and plain attributes for paper. Start with `chart.Chart`; each kind of chart is a file.
 """
 
-from fabrique.portal.charts.bands import Cell, band
-from fabrique.portal.charts.bars import Bar, Part, Share, shares, stacked
-from fabrique.portal.charts.burn import burn_down
-from fabrique.portal.charts.chart import Axis, Chart
-from fabrique.portal.charts.lines import Layer, Limit, Plot, Step, left_of, over_time
+from fabrique.charts.bands import Cell, band
+from fabrique.charts.bars import Bar, Part, Share, shares, stacked
+from fabrique.charts.burn import burn_down
+from fabrique.charts.chart import Axis, Chart
+from fabrique.charts.lines import Layer, Limit, Plot, Step, left_of, over_time
 
 __all__ = [
     "Axis",
