@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.stamp-run
 DEV_STAMP := $(VENV)/.stamp-dev
 WORDS_STAMP := $(VENV)/.stamp-words
+LIVE_STAMP := $(VENV)/.stamp-decision
+TWIN_STAMP := $(VENV)/.stamp-replay
+KERNEL := $(wildcard src/fabrique/core/admission/*.py src/fabrique/core/admission/kernels/fast/*.py)
 WORDS := $(wildcard src/fabrique/language/locale/*/LC_MESSAGES/*.po)
 CODE := src tests tools
 
@@ -14,9 +17,9 @@ CODE := src tests tools
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-env: $(RUN_STAMP) $(WORDS_STAMP) ## make .venv with all that running needs
+env: $(RUN_STAMP) $(WORDS_STAMP) $(LIVE_STAMP) ## make .venv with all that running needs
 
-env-dev: env $(DEV_STAMP) ## the same, with what testing needs
+env-dev: env $(DEV_STAMP) $(TWIN_STAMP) ## the same, with what testing needs
 
 up: env ## open a hub: HUB= (an id or a file), PORT=, FABRIQUE_HOME=; stays in the foreground
 	@exec $(BIN)/fabrique up $${HUB:+--hub "$$HUB"} $${PORT:+--port "$$PORT"}
@@ -56,4 +59,12 @@ $(DEV_STAMP): $(RUN_STAMP) requirements/dev.txt
 
 $(WORDS_STAMP): $(RUN_STAMP) $(WORDS)
 	@if [ -f tools/catalogue.py ]; then $(BIN)/python tools/catalogue.py compile; fi
+	@touch $@
+
+$(LIVE_STAMP): $(RUN_STAMP) $(KERNEL)
+	@$(BIN)/python tools/warm.py live
+	@touch $@
+
+$(TWIN_STAMP): $(RUN_STAMP) $(KERNEL)
+	@$(BIN)/python tools/warm.py
 	@touch $@

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numba
+
 from fabrique.core.admission.kernels.fast import replay, take
 from fabrique.core.admission.kernels.fast import step as phases
 from fabrique.core.admission.kernels.fast.compiled import digest, entry
@@ -40,6 +42,12 @@ def _entries(code: int) -> tuple[object, ...]:
     )
 
 
-__all__ = ["MOST_IDLE", "advance", "finish", "make_ready", "run_until", "step"]
+__all__ = ["MOST_IDLE", "advance", "finish", "load", "make_ready", "run_until", "step"]
 
 advance, step, run_until, make_ready, finish = _entries(digest())
+
+
+def load(*chosen: object) -> None:
+    """Have these entries ready (all, where none is named): from the disk, else compiled and kept there."""
+    for function in chosen or (advance, step, make_ready, finish, run_until):
+        function.compile((numba.int64[::1], numba.int64))  # type: ignore[attr-defined]
