@@ -17,7 +17,7 @@ def compiled(function: F) -> F:
     """A part of the kernel. Integers only: a division by zero can't happen here and isn't looked for."""
     code = function.__code__  # type: ignore[attr-defined]
     _codes.append(code.co_code + repr((code.co_names, code.co_consts, code.co_freevars)).encode())
-    return numba.njit(nogil=True, error_model="numpy")(function)  # type: ignore[no-any-return]
+    return numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)  # type: ignore[no-any-return]
 
 
 def entry(function: F) -> F:
