@@ -30,6 +30,7 @@ class Engine:
     def __init__(self) -> None:
         self.submitted: list[str] = []
         self.cancelled: list[str] = []
+        self.preempted: list[str] = []
         self.deaf = False  # takes nothing: the act was lost on the way
         self.down = False
         self.answers: dict[str, Observation] = {}
@@ -56,7 +57,10 @@ class Engine:
         self._up()
         self.cancelled.append(intent)
 
-    def preempt(self, intent: str) -> None: ...
+    def preempt(self, intent: str) -> None:
+        self._up()
+        self.preempted.append(intent)
+
     def hold(self, intents: Sequence[str]) -> None: ...
     def release(self, intents: Sequence[str]) -> None: ...
     def purge(self, intent: str) -> None: ...

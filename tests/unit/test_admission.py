@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fabrique.core.admission import History, Plan, Rows, Rules, prepare, step
 from fabrique.core.admission import decide as decisions
-from fabrique.core.admission.state import JobRow, OptionRow, PartitionRow, PoolRow, RunRow, SiteRow
+from fabrique.core.admission.state import BlockRow, CapRow, JobRow, OptionRow, PartitionRow, PoolRow, RunRow, SiteRow
 
 UNIT = "core-ms:local-core"
 NOW = 1_000_000
@@ -219,3 +219,115 @@ def test_behind_the_last_reservation_what_fits_still_starts() -> None:
 def test_nine_goes_before_ten() -> None:
     plan = decide([job("10", milli_devices=4_000), job("9", milli_devices=4_000)])
     assert [s.job for s in plan.starts] == ["9"]
+
+
+# --- what comes later: falling caps, maintenance, quotas, time --------------------------------------------------
+
+
+def test_a_job_that_would_run_into_maintenance_waits_for_after_it() -> None:
+    block = BlockRow(
+        id="m",
+        partition="p",
+        from_ms=NOW + 500,
+        until_ms=NOW + 900,
+        milli_devices=4_000,
+        milli_cores=8_000,
+        memory_mb=64,
+    )
+    plan = decide([job("1"), job("2", walltime_ms=500)], blocks=(block,))
+    assert [s.job for s in plan.starts] == ["2"]
+    assert (plan.waits[0].reason.code, plan.waits[0].reason.params["time"]) == ("wait.window", NOW + 500)
+    assert plan.waits[0].by_ms == NOW + 900
+
+
+def test_a_cap_that_will_fall_keeps_its_headroom_once_it_is_known() -> None:
+    falls = (CapRow(from_ms=NOW + 500, cap_w=150, known_ms=NOW), CapRow(from_ms=NOW + 900, cap_w=1_000, known_ms=NOW))
+    plan = decide([job("1")], caps=falls)
+    assert (plan.starts, plan.waits[0].reason.code, plan.waits[0].by_ms) == ((), "wait.window", NOW + 900)
+    unknown = tuple(replace(c, known_ms=NOW + 1) for c in falls)
+    assert len(decide([job("1")], caps=unknown).starts) == 1
+
+
+def test_whole_watts_up_to_the_cap_fit_whatever_devices_share_them() -> None:
+    seven = [job(str(n), power_w=128 + (n == 1), milli_devices=500, milli_cores=1_000) for n in range(1, 8)]
+    assert sum(j.options[0].power_w for j in seven) == 897
+    assert len(decide([replace(seven[0], options=(OptionRow(partition="p", power_w=132),)), *seven[1:]]).starts) == 7
+    over = replace(seven[0], options=(OptionRow(partition="p", power_w=133),))
+    assert len(decide([over, *seven[1:]]).starts) == 6
+
+
+def test_a_share_that_may_borrow_nothing_waits_for_its_own() -> None:
+    limited = tuple(replace(p, borrow_ppm=0) for p in POOLS)
+    asked = rows([job("1", milli_devices=0, milli_cores=7_000)])
+    plan = step(replace(asked, pools=limited), RULES, NOW)
+    assert dict(plan.waits[0].reason.params) == {"pool": "union", "asked": 7_000, "left": 4_000}
+    assert step(asked, RULES, NOW).starts
+
+
+def test_without_shares_in_the_rules_age_alone_counts() -> None:
+    easy = Rules(name="easy")
+    jobs = [
+        job("1", pool="national", milli_devices=4_000),
+        job("2", pool="union", milli_devices=4_000, submitted_ms=-1),
+    ]
+    assert [s.job for s in step(rows(jobs), easy, NOW).starts] == ["2"]
+
+
+def test_the_project_that_used_least_goes_first_inside_a_pool() -> None:
+    jobs = [job("1", milli_devices=4_000), job("2", project="y", milli_devices=4_000, submitted_ms=9)]
+    used = History(at_ms=NOW, use={"x": 1_000})
+    assert [s.job for s in step(rows(jobs), RULES, NOW, used).starts] == ["2"]
+    assert [s.job for s in step(rows(jobs), RULES, NOW).starts] == ["1"]
+
+
+def test_time_counts_for_what_ran_since_the_last_decision() -> None:
+    first = decisions.take(decisions.Memory(History(at_ms=NOW)), rows([], [RUN]), RULES, NOW)
+    second = decisions.take(first.memory, rows([job("1", pool="national")], []), RULES, NOW + 10)
+    assert second.memory.history.use == {"x": 10 * 2_000}  # a device goes with two cores here
+    assert second.memory.history.at_ms == NOW + 10
+    # what a pool asked for and did not get is owed to it, up to its share
+    waits = rows([job("1", pool="national", milli_devices=4_000)], [RUN])
+    third = decisions.take(decisions.take(second.memory, waits, RULES, NOW + 10).memory, waits, RULES, NOW + 20)
+    assert third.memory.history.owed == {"national": 10 * 4_000}  # half of eight cores
+
+
+RECLAIM = replace(RULES, reclaim=True, reclaim_any=True, backoff_ms=60_000)
+
+
+def borrowed(**changes: object) -> Rows:
+    """Union's run has everything; national asks for its own."""
+    run = replace(RUN, milli_devices=4_000, milli_cores=7_000, walltime_ms=1_000, **changes)  # type: ignore[arg-type]
+    return rows([job("1", pool="national", milli_devices=2_000)], [run])
+
+
+def test_a_pool_takes_back_what_it_lent_and_waits_until_it_is_free_in_fact() -> None:
+    taken = decisions.take(decisions.Memory(History(at_ms=NOW)), borrowed(), RECLAIM, NOW)
+    (stop,) = taken.plan.preempts
+    assert (stop.job, dict(stop.reason.params)) == ("00", {"pool": "national", "job": "1"})
+    assert taken.plan.starts == ()
+    assert (taken.plan.waits[0].reason.code, taken.plan.waits[0].reason.params["job"]) == ("wait.reclaiming", "00")
+    # while it leaves, nobody else is stopped
+    leaving = decisions.take(taken.memory, borrowed(leaving=True), RECLAIM, NOW + 10)
+    assert (leaving.plan.preempts, leaving.plan.starts) == ((), ())
+    # and once it left, the job starts; the other stays away for a while, and may not borrow
+    gone = replace(borrowed(), runs=(), jobs=(*borrowed().jobs, job("00", milli_devices=4_000, milli_cores=7_000)))
+    after = decisions.take(leaving.memory, gone, RECLAIM, NOW + 20)
+    assert [s.job for s in after.plan.starts] == ["1"]
+    assert after.memory.history.preempted == {"00": (1, NOW + 60_000)}
+    assert after.memory.history.no_borrow == {"union": NOW + 60_000}
+    (wait,) = after.plan.waits
+    assert (wait.reason.code, wait.reason.params["time"]) == ("wait.backing-off", NOW + 60_000)
+
+
+def test_while_one_leaves_what_is_free_in_fact_still_starts() -> None:
+    leaving = borrowed(leaving=True)
+    small = job("2", milli_devices=0, milli_cores=1_000, submitted_ms=9)
+    plan = step(replace(leaving, jobs=(*leaving.jobs, small)), RECLAIM, NOW)
+    assert [s.job for s in plan.starts] == ["2"]
+
+
+def test_a_job_that_asks_for_nothing_or_holds_too_much_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="neither devices nor cores"):
+        decide([job("1", milli_devices=0, milli_cores=0)])
+    with pytest.raises(ValueError, match="at most 4"):
+        decide([job("1", asks=tuple((f"u{n}", 1) for n in range(5)))])

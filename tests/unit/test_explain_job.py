@@ -69,12 +69,9 @@ def test_how_long_jobs_run_here_is_learnt_from_enough_of_them(bench: Bench) -> N
     ended(bench, job, after_ms=2 * MINUTE)
     assert explaining.typical_permille() is None
     whole = job.runs.get()
-    for attempt in range(2, 30):
-        whole.pk, whole.attempt, whole.hold = None, attempt, None
-        Run.objects.bulk_create(
-            [Run(**{f.attname: getattr(whole, f.attname) for f in Run._meta.fields if f.attname not in ("id", "hold")},
-                 hold=uuid.uuid4())]
-        )  # fmt: skip
+    kept = {f.attname: getattr(whole, f.attname) for f in Run._meta.fields}
+    more = [Run(**{**kept, "id": uuid.uuid4(), "hold": uuid.uuid4(), "attempt": n}) for n in range(2, 30)]
+    Run.objects.bulk_create(more)
     assert explaining.typical_permille() == 200
 
 

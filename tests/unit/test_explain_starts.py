@@ -111,7 +111,7 @@ def test_fewer_devices_or_a_shorter_walltime_would_start_it_now() -> None:
 def test_another_partition_starts_it_now() -> None:
     busy = replace(RUN, milli_devices=4_000)
     found = ask(hub(JOB, runs=(busy,)))
-    assert [(c.kind, c.after, c.starts_ms) for c in found.changes] == [("partition", "q", NOW), ("devices", 500, NOW)][
+    assert [(c.kind, c.after, c.starts_ms) for c in found.changes] == [("kind", "q", NOW), ("devices", 500, NOW)][
         :1
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -12,11 +13,13 @@ from tests.unit.scripted import CPU, T0, Bench, ended, running
 from fabrique.apps.access.models import Allocation
 from fabrique.apps.energy.models import Window
 from fabrique.apps.jobs import services as jobs
-from fabrique.apps.jobs.models import HubState, Intent, Run
+from fabrique.apps.jobs.models import HubState, Intent, Job, Run
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.ledger.models import Hold, Posting
 from fabrique.apps.ledger.verify import verify
 from fabrique.apps.this_hub import YEAR_MS
+from fabrique.core.admission.rules import Rules
+from fabrique.core.booking import Policy
 from fabrique.core.errors import FabriqueError
 from fabrique.core.units import MJ
 from fabrique.engines.protocol import PartitionCapacity, RunSpec
@@ -149,6 +152,71 @@ def test_a_preempted_job_waits_again_and_pays_for_what_it_used(bench: Bench) -> 
     job.refresh_from_db()
     assert job.runs.get(attempt=1).state == "ended"
     assert job.runs.filter(attempt=2).exists()
+
+
+def copied(row: Any, **changes: Any) -> Any:
+    """A row like another one, under a name of its own."""
+    kept = {f.attname: getattr(row, f.attname) for f in type(row)._meta.fields}
+    return type(row).objects.create(**{**kept, "id": uuid.uuid4(), **changes})
+
+
+def in_another_pool(bench: Bench) -> Job:
+    """A job whose allocation draws on a pool that lent all it has."""
+    mine = Allocation.objects.get()
+    other = next(p for p in sorted(bench.here.shares) if p != mine.pool)
+    bench.here.shares = {mine.pool: 500_000, other: 500_000}
+    award = copied(mine.award, pool=other, application_id=copied(mine.award.application).id)
+    own = copied(mine, pool=other, award_id=award.id)
+    ledger.open_allocation(str(own.id), other, {CPU: (36_000_000, Policy())}, ref="another", now=bench.now)
+    job = bench.submit()
+    Job.objects.filter(pk=job.pk).update(allocation=own)
+    return job
+
+
+def test_a_pool_takes_back_what_it_lent_and_pays_for_the_work_that_is_lost(bench: Bench) -> None:
+    bench.loop.rules = Rules(name="taking", pools=True, share_order=True, reclaim=True, reclaim_any=True)
+    job = bench.submit(cores="2")
+    bench.turn()
+    bench.answer(job, "running", started_ms=bench.now, last_seen_ms=bench.now)
+    bench.turn()
+    owner = in_another_pool(bench)
+    bench.turn(20_000)
+    assert bench.engine.preempted == [bench.intent(job)]
+    assert bench.status(job) == "ending"
+    owner.refresh_from_db()
+    assert owner.reason == {"code": "wait.reclaiming", "job": str(job.number)}
+    bench.turn(6_000)
+    assert len(bench.engine.preempted) == 1
+    ended(bench, job, "preempted", 30_000)
+    assert bench.status(owner) == "starting"
+    assert bench.status(job) == "pending"
+    assert job.runs.get(attempt=1).charged[CPU] == "60000"
+    assert ledger.balance(f"allocation:{job.allocation_id}:available", CPU) == 36_000_000
+    owner.refresh_from_db()
+    assert ledger.balance(f"pool:{owner.allocation.pool}:reclaim-cost", CPU) == 60_000
+    assert ledger.balance("hub:losses", CPU) == 0
+    assert verify().ok
+
+
+def test_a_stop_that_was_lost_on_the_way_is_told_again(bench: Bench) -> None:
+    bench.loop.rules = Rules(name="taking", pools=True, share_order=True, reclaim=True, reclaim_any=True)
+    job = bench.submit(cores="2")
+    bench.turn()
+    bench.answer(job, "running", started_ms=bench.now, last_seen_ms=bench.now)
+    bench.turn()
+    in_another_pool(bench)
+    preempt = bench.engine.preempt
+
+    def down(intent: str) -> None:
+        bench.engine.preempt = preempt  # type: ignore[method-assign]
+        raise FabriqueError("engine.unavailable", engine="local")
+
+    bench.engine.preempt = down  # type: ignore[method-assign]
+    bench.turn()
+    assert bench.engine.preempted == []
+    bench.turn()
+    bench.turn()
+    assert bench.engine.preempted == [bench.intent(job)]
 
 
 def test_two_loops_never_both_act(bench: Bench) -> None:

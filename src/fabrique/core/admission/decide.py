@@ -170,7 +170,10 @@ class _Free:
 def _in_fact(tables: Tables, leaving: list[RunRow], now_ms: int) -> _Free:
     state = tables.state
     free = _Free(
-        dict(zip(tables.places, state.free.tolist(), strict=True)),
+        {
+            place: [devices // tables.cores_each, cores, memory]
+            for place, (devices, cores, memory) in zip(tables.places, state.free.tolist(), strict=True)
+        },
         {p.id: p.site for p in tables.rows.partitions},
         {site: _watts_left(state, d, now_ms) for d, site in enumerate(tables.sites)},
     )

@@ -26,8 +26,8 @@ _HALVINGS: Final = 6
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
     """The job as it could be asked for instead. `before` and `after` are what changes, in the unit of its kind: ms,
-    thousandths of devices or cores, the kinds accepted, W a device. `extra_ms`: how much longer it may take; `energy_permille`: of the
-    energy as it is asked now. None: not known.
+    thousandths of devices or cores, the kinds accepted, W a device. `extra_ms`: how much longer it may take;
+    `energy_permille`: of the energy as it is asked now. None: not known.
     """
 
     kind: Kind

@@ -14,7 +14,7 @@ import numpy as np
 
 from fabrique.core.admission import tables as t
 from fabrique.core.admission.rules import Rules
-from fabrique.core.admission.state import History, JobRow, OptionRow, PoolRow, Rows, RunRow
+from fabrique.core.admission.state import BlockRow, History, JobRow, OptionRow, PartitionRow, PoolRow, Rows, RunRow
 from fabrique.core.admission.tables import NONE, PPM, UNLIMITED, Ints, State
 from fabrique.core.units import ceil_divide
 
@@ -38,6 +38,7 @@ class Tables:
     projects: tuple[str, ...]
     jobs: tuple[JobRow | RunRow, ...]
     options: tuple[OptionRow, ...]
+    cores_each: int  # the devices' column counts a device as so many cores: shares then weigh both alike
 
 
 class Numbered(dict[K, int]):
@@ -62,12 +63,13 @@ def build(rows: Rows, rules: Rules, history: History, now_ms: int) -> Tables:
     named = {row.project for row in jobs} | {project for project, use in history.use.items() if use}
     projects = Numbered({name: i for i, name in enumerate(sorted(named))})
     profiles: Numbered[tuple[tuple[OptionRow, int], ...]] = Numbered()
-    need = _table([(j.milli_devices, j.milli_cores, j.memory_mb) for j in jobs], _RESOURCES)
+    each = _cores_each(rows)
+    need = _needs(jobs, each)
     job = _jobs(jobs, need, history, now_ms, profiles, projects, pool_rows if shared else None)
     line = _lines(job, jobs, rules)
     budget, ask, room = _budgets(rows, jobs)
     option, profile, thrifty = _options(profiles, places)
-    place, capacity, chain, domain, cap = _places(rows, sites)
+    place, capacity, chain, domain, cap = _places(rows, sites, each)
     grid, planned, clock = _grid(rows, history)
     state = State(
         place=place,
@@ -77,12 +79,12 @@ def build(rows: Rows, rules: Rules, history: History, now_ms: int) -> Tables:
         domain=domain,
         cap=cap,
         block=_table([(places[b.partition], b.from_ms, b.until_ms) for b in rows.blocks], t.BLOCK_COLUMNS),
-        block_need=_table([(b.milli_devices, b.milli_cores, b.memory_mb) for b in rows.blocks], _RESOURCES),
+        block_need=_needs(rows.blocks, each),
         option=option,
         profile=profile,
         thrifty=thrifty,
-        pool=_pools(pools, _whole(rows), history),
-        cohort=_table([(_whole(rows), 0)], t.COHORT_COLUMNS),
+        pool=_pools(pools, _whole(rows, each, both=False), history),
+        cohort=_table([(_whole(rows, each, both=all(p.lend_ppm is None for p in pools)), 0)], t.COHORT_COLUMNS),
         project=_table([(1, history.use.get(name, 0), 0) for name in projects], t.PROJECT_COLUMNS),
         line=line,
         job=job,
@@ -100,7 +102,8 @@ def build(rows: Rows, rules: Rules, history: History, now_ms: int) -> Tables:
     _place_runs(state, jobs)
     _promise(state, now_ms)
     options = tuple(o for found in profiles for o, _ in found)
-    return Tables(rows, state, tuple(places), tuple(sites), tuple(pool_rows), tuple(projects), tuple(jobs), options)
+    names = tuple(places), tuple(sites), tuple(pool_rows), tuple(projects)
+    return Tables(rows, state, *names, tuple(jobs), options, each)
 
 
 def digest(state: State) -> str:
@@ -122,9 +125,22 @@ def job_of(row: JobRow | RunRow) -> str:
     return row.job if isinstance(row, RunRow) else row.id
 
 
-def _whole(rows: Rows) -> int:
-    """All that pools share: a job counts its devices, or its cores where it asks for none."""
-    return sum((p.milli_devices + p.milli_cores) * p.weight_ppm // PPM for p in rows.partitions)
+def _cores_each(rows: Rows) -> int:
+    """How many cores a device goes with, on the partitions that have devices; at least one."""
+    found = [p for p in rows.partitions if p.milli_devices]
+    return max(1, sum(p.milli_cores for p in found) // max(1, sum(p.milli_devices for p in found)))
+
+
+def _needs(things: Iterable[JobRow | RunRow | BlockRow | PartitionRow], each: int) -> Ints:
+    return _table([(x.milli_devices * each, x.milli_cores, x.memory_mb) for x in things], _RESOURCES)
+
+
+def _whole(rows: Rows, each: int, both: bool) -> int:
+    """What pools share: of every partition its devices or its cores, whichever weigh more; with `both`, all that jobs
+    could ever weigh together, so that devices in use keep nobody from cores that are free.
+    """
+    join = sum if both else max
+    return sum(join((p.milli_devices * each, p.milli_cores)) * p.weight_ppm // PPM for p in rows.partitions)
 
 
 def _pools(pools: Sequence[PoolRow], whole: int, history: History) -> Ints:
@@ -158,7 +174,7 @@ def _jobs(
     job = np.full((len(jobs), t.JOB_COLUMNS), NONE, np.int64)
     shapes: Numbered[Hashable] = Numbered()
     for row, (cells, one) in enumerate(zip(job, jobs, strict=True)):
-        amount = one.milli_devices or one.milli_cores
+        amount = int(need[row, 0] or need[row, 1])
         if amount <= 0:
             raise ValueError(f"job {job_of(one)} asks for neither devices nor cores")
         options = (one.option,) if isinstance(one, RunRow) else one.options
@@ -237,10 +253,10 @@ def _options(profiles: Iterable[tuple[tuple[OptionRow, int], ...]], places: Numb
 # --- places and power -----------------------------------------------------------------------------------------
 
 
-def _places(rows: Rows, sites: Numbered[str]) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+def _places(rows: Rows, sites: Numbered[str], each: int) -> tuple[Ints, Ints, Ints, Ints, Ints]:
     """Places, what they have, and one domain a site whose caps are what is left above its base draw."""
     place = _table([(sites[p.site], p.weight_ppm, 0) for p in rows.partitions], t.PLACE_COLUMNS)
-    capacity = _table([(p.milli_devices, p.milli_cores, p.memory_mb) for p in rows.partitions], _RESOURCES)
+    capacity = _needs(rows.partitions, each)
     chain = _table([(sites[p.site],) for p in rows.partitions], 1)
     domain = np.zeros((len(rows.sites), t.DOMAIN_COLUMNS), np.int64)
     np.add.at(domain[:, t.DOMAIN_FREE], chain[:, 0], capacity[:, 0])

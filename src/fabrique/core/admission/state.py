@@ -105,7 +105,7 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
-    """A run that holds resources until `ends_ms` at the latest; `leaving`: it was told to stop, and holds them still."""
+    """A run that holds resources until `ends_ms` at the latest; `leaving`: it was told to stop, and has them still."""
 
     id: str
     job: str

@@ -28,13 +28,15 @@ def why_it_waits(tables: Tables, state: State, row: int, rules: Rules, now_ms: i
         return reason("wait.budget-held", unit=unit, asked=dict(one.asks)[unit], available=max(free, 0))
     if verdict == t.V_QUOTA:
         pool = tables.pools[cells[t.JOB_POOL]]
-        return reason("wait.quota", pool=pool, asked=short, left=max(free, 0))
+        each = tables.cores_each if one.milli_devices else 1
+        return reason("wait.quota", pool=pool, asked=short // each, left=max(free, 0) // each)
     option = one.options[0]
     if verdict == t.V_POWER:
         site = next(p.site for p in tables.rows.partitions if p.id == option.partition)
         return reason("wait.power", site=site, asked_w=option.power_w, free_w=free // 1000)
     if t.V_RESOURCE <= verdict <= t.V_RESOURCE_2:
-        return _lacks(_RESOURCES[verdict - t.V_RESOURCE], option.partition, short, free)
+        each = tables.cores_each if verdict == t.V_RESOURCE else 1
+        return _lacks(_RESOURCES[verdict - t.V_RESOURCE], option.partition, short // each, free // each)
     return _behind(tables, state, row, one, now_ms)
 
 
