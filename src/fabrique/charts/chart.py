@@ -108,7 +108,7 @@ def time_axis(frame: Frame, axis: Axis) -> list[str]:
     """Ticks on round local hours, as many as have room."""
     hours = (frame.to_ms - frame.from_ms) / 3_600_000
     room = 5 if frame.narrow else 9
-    every = next((h for h in (1, 2, 3, 4, 6, 12, 24, 48, 168) if hours / h <= room), 720)
+    every = next((h for h in (1, 2, 3, 4, 6, 12, 24, 48, 96, 168, 336, 720, 1440, 2160) if hours / h <= room), 4320)
     parts = []
     ms = -(-frame.from_ms // 3_600_000) * 3_600_000
     while ms <= frame.to_ms:

@@ -39,6 +39,7 @@ def run(
 ) -> None:
     """Replay a trace under one rule set."""
     from fabrique.twin import compare, study
+    from fabrique.twin.said import said
 
     _free(report)
     wanted = _one(rules)
@@ -51,9 +52,7 @@ def run(
     if call.json:
         timings = {"parse_s": found.parse_s, "compile_s": compile_s}
         [figures] = compared.as_json()
-        return output.document(
-            {**figures, **timings, **twin_tables.about(compared), "said": twin_tables.said(compared)}
-        )
+        return output.document({**figures, **timings, **twin_tables.about(compared), "said": said(compared)})
     say = speaker(call)
     twin_tables.title(say, compared)
     output.pairs(twin_tables.pairs(say, done))
@@ -73,6 +72,7 @@ def compare_rules(
 ) -> None:
     """Replay a trace under several rule sets: differences with their error, and how much was possible."""
     from fabrique.twin import compare, study
+    from fabrique.twin.said import said
 
     _free(report)
     wanted = twin_inputs.rules_of(rules)
@@ -84,7 +84,7 @@ def compare_rules(
     if call.json:
         timings = {"parse_s": found.parse_s, "compile_s": compile_s, "left_out": compared.left_out}
         return output.document(
-            {"runs": compared.as_json(), **timings, **twin_tables.about(compared), "said": twin_tables.said(compared)}
+            {"runs": compared.as_json(), **timings, **twin_tables.about(compared), "said": said(compared)}
         )
     say = speaker(call)
     twin_tables.title(say, compared)

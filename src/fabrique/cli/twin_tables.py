@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from fabrique.cli import output
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from fabrique.twin.trace import Trace
 
 Tell = Callable[[str, int, int], None]
-_UNKNOWN: Final = "–"
-_DIFFERENCES: Final = ("mean_wait_s", "mean_bounded_slowdown", "work_done", "energy_j", "carbon_g", "cost")
 
 
 # --- while it runs ------------------------------------------------------------------------------------------------
@@ -71,19 +69,6 @@ def about(compared: Comparison) -> dict[str, Any]:
     }
 
 
-def said(compared: Comparison) -> list[str]:
-    """What a reader of the figures should know: of the trace, the machines, the grid; each once."""
-    from fabrique.twin.books import span
-
-    study = compared.runs[0].study
-    found = list(study.trace.said)
-    for one in compared.runs:
-        found += [f"{a.path}: {a.value} ({a.why})" for a in one.replay.world.said]
-    weathers = study.weathers(span(compared.runs[0].replay))
-    found += [text for weather in weathers if weather is not None for text in weather.said]
-    return list(dict.fromkeys(found))
-
-
 def title(say: Speaker, compared: Comparison) -> None:
     study, jobs = compared.runs[0].study, len(compared.runs[0].replay.world)
     text = say.text("{trace} on {fleet}: {jobs} jobs.", trace=study.trace.source, fleet=study.fleet.name, jobs=jobs)
@@ -92,75 +77,48 @@ def title(say: Speaker, compared: Comparison) -> None:
 
 def notes(say: Speaker, compared: Comparison) -> None:
     """What was left out, and how much rests on assumptions."""
+    from fabrique.twin import said as told
+
     study = compared.runs[0].study
-    for cause, count in (*study.trace.dropped, *compared.runs[0].replay.world.dropped):
-        output.line(say.text("{count} jobs were left out: {cause}.", count=count, cause=say.word("left-out", cause)))
-    count = len(said(compared))
-    if count:
+    left = len(study.trace.dropped) + len(compared.runs[0].replay.world.dropped)
+    texts = told.notes(say, compared)
+    for text in texts[:left]:
+        output.line(text)
+    if len(texts) > left:
+        count = len(texts) - left
         output.line(say.text("These figures rest on {count} notes and assumptions: --json has them.", count=count))
 
 
 # --- one run ------------------------------------------------------------------------------------------------------
 def pairs(say: Speaker, one: Run) -> list[tuple[str, object]]:
+    from fabrique.twin import said as told
+
     f = one.summary.figures
     return [
         (say.text("rules"), f["rules"]),
-        (say.text("mean wait"), seconds(say, f["mean_wait_s"])),
+        (say.text("mean wait"), told.seconds(say, f["mean_wait_s"])),
         (
             say.text("median, 95 %, 99 %"),
-            ", ".join(seconds(say, f[k]) for k in ("median_wait_s", "p95_wait_s", "p99_wait_s")),
+            ", ".join(told.seconds(say, f[k]) for k in ("median_wait_s", "p95_wait_s", "p99_wait_s")),
         ),
-        (say.text("mean bounded slowdown"), number(say, f["mean_bounded_slowdown"])),
-        (say.text("utilisation"), percent(say, f["utilisation"])),
-        (say.text("work by the end of the trace"), work(say, f["work_done"])),
-        (say.text("energy"), energy(say, f["energy_j"])),
-        (say.text("carbon"), _UNKNOWN if f["carbon_mg"] is None else say.carbon(f["carbon_mg"])),
-        (say.text("cost"), money(say, f["cost"], f["currency"])),
-        (say.text("above the cap"), _UNKNOWN if f["over_cap_ws"] is None else say.energy(f["over_cap_ws"] * 1000)),
+        (say.text("mean bounded slowdown"), told.number(say, f["mean_bounded_slowdown"])),
+        (say.text("utilisation"), told.percent(say, f["utilisation"])),
+        (say.text("work by the end of the trace"), told.work(say, f["work_done"])),
+        (say.text("energy"), told.energy(say, f["energy_j"])),
+        (say.text("carbon"), told.carbon(say, f["carbon_mg"])),
+        (say.text("cost"), told.money(say, f["cost"], f["currency"])),
+        (say.text("above the cap"), told.above(say, f["over_cap_ws"])),
         (say.text("preempted, put off, unfinished"), f"{f['preemptions']}, {f['deferrals']}, {f['unfinished']}"),
         (say.text("certificate"), one.certificate),
     ]
 
 
-def seconds(say: Speaker, value: float | None) -> str:
-    return _UNKNOWN if value is None else say.duration(round(value) * 1000)
-
-
-def number(say: Speaker, value: float | None) -> str:
-    return _UNKNOWN if value is None else say.number(value, 2)
-
-
-def percent(say: Speaker, value: float | None) -> str:
-    return _UNKNOWN if value is None else say.percent(round(value * 10_000) / 10)
-
-
-def work(say: Speaker, device_s: int) -> str:
-    return f"{say.number(device_s / 3600, 0)}\u00a0h"
-
-
-def energy(say: Speaker, joules: int | None) -> str:
-    return _UNKNOWN if joules is None else say.energy(joules * 1000)
-
-
-def money(say: Speaker, micro: int | None, currency: str | None) -> str:
-    return _UNKNOWN if micro is None or currency is None else say.money(micro, currency)
-
-
 # --- several ------------------------------------------------------------------------------------------------------
 def table(say: Speaker, compared: Comparison) -> None:
     """A row a rule set; then the differences to the first, each with its interval."""
-    head = [say.text(x) for x in ("rules", "mean wait", "slowdown", "utilisation", "work", "energy", "carbon")]
-    head += [say.text("cost"), say.text("above the cap")]
-    rows = []
-    for one in compared.runs:
-        f = one.summary.figures
-        over = _UNKNOWN if f["over_cap_ws"] is None else say.energy(f["over_cap_ws"] * 1000)
-        waits = (seconds(say, f["mean_wait_s"]), number(say, f["mean_bounded_slowdown"]))
-        use = (percent(say, f["utilisation"]), work(say, f["work_done"]))
-        carbon = _UNKNOWN if f["carbon_mg"] is None else say.carbon(f["carbon_mg"])
-        rows.append(
-            (f["rules"], *waits, *use, energy(say, f["energy_j"]), carbon, money(say, f["cost"], f["currency"]), over)
-        )
+    from fabrique.twin import said as told
+
+    head, rows = told.overview(say, compared)
     output.table(head, rows, numbers=range(1, 9))
     for index, one in enumerate(compared.runs[1:], 1):
         output.line()
@@ -168,71 +126,26 @@ def table(say: Speaker, compared: Comparison) -> None:
         output.line(say.text("{rules} against {first}:", rules=one.rules.name, first=first), "bold")
         output.table(
             [say.text("figure"), say.text("difference"), say.text("95 % of resamples"), say.text("verdict")],
-            list(difference_rows(say, compared, index)),
+            list(told.difference_rows(say, compared, index)),
             numbers=(1, 2),
         )
         for reached in compared.possible[index]:
-            output.line(reached_text(say, reached))
-
-
-def difference_rows(say: Speaker, compared: Comparison, index: int) -> Iterator[tuple[str, ...]]:
-    currency = compared.runs[0].books.currency
-    for name in _DIFFERENCES:
-        found = compared.differences[index].get(name)
-        if found is None or found.mean is None:
-            continue
-
-        def told(value: float | None, name: str = name) -> str:
-            return _UNKNOWN if value is None else _signed(say, name, value, currency)
-
-        interval = _UNKNOWN if found.low is None else f"{told(found.low)} … {told(found.high)}"
-        yield say.word("figure", name), told(found.mean), interval, say.word("difference", found.verdict)
-
-
-def _signed(say: Speaker, name: str, value: float, currency: str | None) -> str:
-    sign, size = "−" if value < 0 else "+", abs(value)
-    match name:
-        case "mean_wait_s":
-            return sign + seconds(say, size)
-        case "work_done":
-            return sign + work(say, round(size))
-        case "energy_j":
-            return sign + energy(say, round(size))
-        case "carbon_g":
-            return sign + say.carbon(round(size * 1000))
-        case "cost":
-            return sign + money(say, round(size * 1_000_000), currency)
-    return f"{sign}{number(say, size)}"
-
-
-def reached_text(say: Speaker, found: Possible) -> str:
-    """The share of what was possible, in one sentence."""
-    what = say.word("figure", "carbon_g" if found.quantity == "carbon" else "cost")
-    if found.bound is None or found.bound.optimum is None:
-        status = "" if found.bound is None else found.bound.status
-        return say.text("{what}: the bound was not found ({status}).", what=what, status=status)
-    if found.reached_permille is None:
-        return say.text("{what}: nothing could have been saved on the jobs that both end in time.", what=what)
-    share = say.percent(found.reached_permille)
-    return say.text(
-        "{what}: {share} of the possible saving was reached, on {jobs} jobs that both end in time.",
-        what=what,
-        share=share,
-        jobs=found.jobs,
-    )
+            output.line(told.reached_text(say, reached))
 
 
 def bound_row(say: Speaker, one: Run, found: Possible) -> tuple[str, ...]:
+    from fabrique.twin import said as told
+
     what = say.word("figure", "carbon_g" if found.quantity == "carbon" else "cost")
     limit = found.bound
     if limit is None or limit.optimum is None or limit.saving is None:
-        status = _UNKNOWN if limit is None else limit.status
-        return what, _UNKNOWN, status, _UNKNOWN, say.number(found.jobs), _UNKNOWN
+        status = told.UNKNOWN if limit is None else limit.status
+        return what, told.UNKNOWN, status, told.UNKNOWN, say.number(found.jobs), told.UNKNOWN
 
     def value(amount: int) -> str:
-        return say.carbon(amount) if found.quantity == "carbon" else money(say, amount, one.books.currency)
+        return say.carbon(amount) if found.quantity == "carbon" else told.money(say, amount, one.books.currency)
 
-    share = say.percent(limit.saving * 1000 / limit.baseline) if limit.baseline > 0 else _UNKNOWN
+    share = say.percent(limit.saving * 1000 / limit.baseline) if limit.baseline > 0 else told.UNKNOWN
     saved = f"{value(limit.saving)} ({share})"
     solved = f"{say.number(limit.seconds, 1)}\u00a0s"
     return what, value(limit.baseline), value(limit.optimum), saved, say.number(found.jobs), solved
@@ -254,6 +167,8 @@ def trace_facts(trace: Trace) -> dict[str, Any]:
 def moment_pairs(
     say: Speaker, found: Moment, before: list[str], start: int | None, end: int | None
 ) -> list[tuple[str, object]]:
+    from fabrique.twin import said as told
+
     rows: list[tuple[str, object]] = []
     if found.place is not None:
         rows.append((say.text("place"), say.text("{place} of {waiting}", place=found.place, waiting=found.waiting)))
@@ -261,6 +176,6 @@ def moment_pairs(
         rows.append((say.text("before it"), ", ".join(before)))
     if found.by_ms is not None:
         rows.append((say.text("starts by"), say.instant(found.by_ms)))
-    rows.append((say.text("started"), _UNKNOWN if start is None else say.instant(start)))
-    rows.append((say.text("ended"), _UNKNOWN if end is None else say.instant(end)))
+    rows.append((say.text("started"), told.UNKNOWN if start is None else say.instant(start)))
+    rows.append((say.text("ended"), told.UNKNOWN if end is None else say.instant(end)))
     return rows

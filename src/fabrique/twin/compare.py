@@ -34,7 +34,7 @@ class Comparison:
     """`runs` in the order asked for; `differences` and `possible` by run, empty for the first.
 
     Totals differ over the whole time (work in normalised device-seconds, J, g, units of the currency); `_per_work` a
-    device-second of work done.
+    device-second of the jobs' work.
     """
 
     runs: tuple[Run, ...]
@@ -105,7 +105,7 @@ def differences(a: Run, b: Run) -> dict[str, Difference]:
         )
     for name, top in _PER_WORK.items():
         if top in known:
-            found[name] = bootstrap.compare(before[top], after[top], before["work"], after["work"])
+            found[name] = bootstrap.compare(before[top], after[top], before["all_work"], after["all_work"])
     return found
 
 
@@ -114,7 +114,7 @@ def _same_length(a: Days, b: Days) -> tuple[dict[str, Floats], dict[str, Floats]
     count = max(len(a.jobs), len(b.jobs))
 
     def columns(days: Days) -> dict[str, Floats]:
-        named = {name: getattr(days, name) for name in ("jobs", "wait_s", "slowdown", *_TOTALS)}
+        named = {name: getattr(days, name) for name in ("jobs", "wait_s", "slowdown", "all_work", *_TOTALS)}
         return {name: np.pad(x, (0, count - len(x))) for name, x in named.items() if x is not None}
 
     return columns(a), columns(b)

@@ -35,8 +35,9 @@ _MILLI_MS: Final = 1_000_000  # thousandths of a device × ms in a device-second
 class Days:
     """One row a UTC day from the first submission's on.
 
-    By day of submission: `jobs` that ended, their `wait_s` and `slowdown`, the `work` (normalised device-seconds) of
-    all that came. By the day itself, idle draw included: `energy_j`, `carbon_g`, `cost` (None: not known).
+    By day of submission: `jobs` that ended, their `wait_s`, `slowdown` and work (`all_work`, normalised
+    device-seconds), and the `work` that was done by the end of the trace.
+    By the day itself, idle draw included: `energy_j`, `carbon_g`, `cost` (None: not known).
     """
 
     first_day: int
@@ -44,6 +45,7 @@ class Days:
     wait_s: Floats
     slowdown: Floats
     work: Floats
+    all_work: Floats
     energy_j: Floats | None
     carbon_g: Floats | None
     cost: Floats | None
@@ -77,6 +79,7 @@ def summarise(fleet: Fleet, trace: Trace, replay: Replay, kept: Books) -> Summar
         "mean_bounded_slowdown": _mean(slowdown[~np.isnan(slowdown)]),
         "utilisation": _utilisation(fleet, replay),
         "work_done": int(work.sum()) // _MILLI_MS,
+        "all_work": int((world.state.need[:, 0] * world.left_ms)[replay.end_ms != NONE].sum()) // _MILLI_MS,
         "lost_work": -(-int(lost.sum()) // _MILLI_MS),
         "preemptions": int(replay.preemptions.sum()),
         "deferrals": int(replay.deferred.sum()),
@@ -222,6 +225,7 @@ def _days(replay: Replay, kept: Books, wait: Ints, slowdown: Floats, work: Ints)
         wait_s=by_submission(wait / 1000, ended),
         slowdown=by_submission(slowdown, ended),
         work=by_submission(work / _MILLI_MS, np.ones(len(day), np.bool_)),
+        all_work=by_submission(replay.world.state.need[:, 0] * replay.world.left_ms / _MILLI_MS, ended),
         energy_j=by_day(kept.energy_mj, 1000),
         carbon_g=by_day(kept.carbon_mg, 1000),
         cost=by_day(kept.cost, 1_000_000),
