@@ -63,8 +63,8 @@ CRITICAL_AT, CRITICAL_PLACE = 0, 1
 RESERVED_FROM, RESERVED_UNTIL, RESERVED_PLACE, RESERVED_MW = 0, 1, 2, 3
 # counts of a step
 N_CRITICAL, N_RESERVED, N_MARKS, N_STARTS, N_PREEMPTS, N_RECAPS, N_DEFERRALS = range(7)
-N_FREE_ROWS, N_ORDER, N_POSTPONED, STEP, CONTENDED, LEAST_NEED, SCANNED, LEAST_MW, UNJUDGED = range(7, 16)
-WORK_COLUMNS: Final = 16
+N_FREE_ROWS, N_ORDER, N_POSTPONED, STEP, CONTENDED, LEAST_NEED, SCANNED, LEAST_MW, UNJUDGED, LOWERED = range(7, 17)
+WORK_COLUMNS: Final = 20
 MOST_RESERVED: Final = 4096
 
 
@@ -166,6 +166,8 @@ def scratch(state: State, flags: Flags) -> Scratch:
     work[LEAST_NEED] = state.need[:, 0].min() if jobs else 0
     work[LEAST_MW] = work[LEAST_NEED] * state.option[:, t.OPTION_MW].min(initial=t.UNLIMITED) // 1000 if jobs else 0
     waits = state.job[state.job[:, t.JOB_STATUS] == t.READY]
+    lowered = state.run[:, t.RUN_OPTION] != state.run[:, t.RUN_CHOSEN]
+    work[LOWERED] = (lowered & (state.run[:, t.RUN_JOB] != t.NONE)).sum()
     work[UNJUDGED] = ((waits[:, t.JOB_LATEST] != t.NONE) & (waits[:, t.JOB_DEFERRED] == 0)).sum()
     return Scratch(
         critical=table(critical, 2),

@@ -12,6 +12,7 @@ from fabrique.core.admission.kernels.fast.future import (
 from fabrique.core.admission.kernels.fast.measure import cap_at, on_chain, watts, weight
 from fabrique.core.admission.kernels.fast.memory import (
     CRITICAL_AT,
+    LOWERED,
     N_CRITICAL,
     N_PREEMPTS,
     N_RECAPS,
@@ -283,6 +284,8 @@ def take_back(m: Ints, j: int, o: int, away: int, now_ms: int) -> None:
 @compiled
 def raise_levels(m: Ints, now_ms: int) -> None:
     """Water-fill: runs whose level was lowered get it back where the watts are there to stay."""
+    if m[of.work(m, LOWERED)] == 0:
+        return
     count = 0
     for i in range(m[of.clock(m, CLOCK_RUNS)]):
         row = m[of.by_end(m, i)]

@@ -16,6 +16,7 @@ from fabrique.core.admission.kernels.fast.memory import (
     CONTENDED,
     LEAST_MW,
     LEAST_NEED,
+    LOWERED,
     N_DEFERRALS,
     N_PREEMPTS,
     N_RECAPS,
@@ -111,13 +112,17 @@ def step(m: Ints, now_ms: int, explain: int) -> None:
     # 1. a falling cap
     if m[of.FLAG_RECAP]:
         obey_caps(m, now_ms)
+    room, mw = most_free(m), headroom(m, now_ms)
+    if not explain and over(m, room, mw, True) and m[of.work(m, LOWERED)] == 0:
+        m[of.work(m, SCANNED)] = 0
+        return
     # 2. order
     aged = line_up(m, now_ms)
     if m[of.FLAG_WATER_FILL]:
         m[of.work(m, CONTENDED)] = 1 if contended(m) else 0
     foresee(m, now_ms)
     # 3. place, time, defer, lend and reclaim, job by job
-    serve(m, now_ms, aged, explain)
+    serve(m, now_ms, aged, explain, room, mw)
     # 4. leftover power
     if m[of.FLAG_WATER_FILL]:
         raise_levels(m, now_ms)
@@ -134,10 +139,9 @@ def forget_verdicts(m: Ints) -> None:
 
 
 @compiled
-def serve(m: Ints, now_ms: int, some_aged: bool, explain: int) -> None:
+def serve(m: Ints, now_ms: int, some_aged: bool, explain: int, room: int, mw: int) -> None:
     """Every ready job in its order, until nothing can start any more."""
     blocked, looked, reservations = 0, 0, m[of.FLAG_RESERVATIONS]
-    room, mw = most_free(m), headroom(m, now_ms)
     m[of.work(m, SCANNED)] = 0
     while True:
         if not explain and over(m, room, mw, blocked < reservations):
@@ -232,6 +236,8 @@ def lacks(m: Ints, j: int) -> bool:
     if m[of.closed(m, q)]:
         say(m, j, V_QUOTA, weight_asked(m, j), 0)
         return True
+    if m[of.ROWS_ROOM] == 0:
+        return False
     for k in range(BUDGETS):
         b = m[of.budget(m, j) + k]
         if b == NONE:

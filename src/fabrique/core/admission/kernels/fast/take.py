@@ -10,7 +10,7 @@ from fabrique.core.admission.kernels.fast.measure import (
     weight,
     weight_asked,
 )
-from fabrique.core.admission.kernels.fast.memory import N_FREE_ROWS, UNJUDGED
+from fabrique.core.admission.kernels.fast.memory import LOWERED, N_FREE_ROWS, UNJUDGED
 from fabrique.core.admission.tables import (
     AWAY,
     BUDGETS,
@@ -146,6 +146,8 @@ def occupy(m: Ints, j: int, o: int, mw: int, share: int, sign: int) -> None:
 
 @compiled
 def hold(m: Ints, j: int, sign: int) -> None:
+    if m[of.ROWS_ROOM] == 0:
+        return
     for k in range(BUDGETS):
         b = m[of.budget(m, j) + k]
         if b != NONE:
@@ -211,6 +213,7 @@ def release(m: Ints, row: int, status: int) -> None:
     """A run is over: everything it held but its budgets is free again."""
     run = of.run(m, row)
     j = m[run + RUN_JOB]
+    m[of.work(m, LOWERED)] -= lowered(m, row)
     occupy(m, j, m[run + RUN_OPTION], m[run + RUN_MW], m[run + RUN_WEIGHT], -1)
     unlist_end(m, row)
     m[run + RUN_JOB] = NONE
@@ -247,6 +250,13 @@ def end_at(m: Ints, row: int, o: int, now_ms: int) -> int:
 
 
 @compiled
+def lowered(m: Ints, row: int) -> int:
+    """1 for a run that is not at the level chosen at its start."""
+    run = of.run(m, row)
+    return 1 if m[run + RUN_OPTION] != m[run + RUN_CHOSEN] else 0
+
+
+@compiled
 def set_level(m: Ints, row: int, o: int, now_ms: int) -> None:
     """Re-cap: other watts, and the walltime that goes with them."""
     p = m[of.option(m, o) + OPTION_PLACE]
@@ -257,10 +267,12 @@ def set_level(m: Ints, row: int, o: int, now_ms: int) -> None:
             break
         m[of.domain(m, d) + DOMAIN_USED] += new - m[of.run(m, row) + RUN_MW]
     end = end_at(m, row, o, now_ms)
+    m[of.work(m, LOWERED)] -= lowered(m, row)
     unlist_end(m, row)
     (
         m[of.run(m, row) + RUN_MW],
         m[of.run(m, row) + RUN_OPTION],
         m[of.run(m, row) + RUN_END],
     ) = (new, o, end)
+    m[of.work(m, LOWERED)] += lowered(m, row)
     list_end(m, row)
