@@ -37,7 +37,7 @@ def power(say: Speaker, run: Run) -> Chart | None:
     if kept.jobs_mj is None or kept.idle_mj is None:
         return None
     edges, jobs, idle = _coarse(kept.edges_ms, kept.jobs_mj.sum(axis=0), kept.idle_mj.sum(axis=0))
-    hours = np.diff(edges)
+    lengths = np.minimum(edges[1:], kept.until_ms) - np.maximum(edges[:-1], kept.from_ms)
     limit = None
     if (kept.cap_mw < UNLIMITED).all():
         starts = np.searchsorted(kept.edges_ms[:-1], edges[:-1])
@@ -50,8 +50,8 @@ def power(say: Speaker, run: Run) -> Chart | None:
         from_ms=int(edges[0]),
         to_ms=int(edges[-1]),
         layers=[
-            Layer(say.text("idle"), _steps(edges, idle / hours), 4),
-            Layer(say.text("jobs"), _steps(edges, jobs / hours), 0),
+            Layer(say.text("idle"), _steps(edges, idle / lengths), 4),
+            Layer(say.text("jobs"), _steps(edges, jobs / lengths), 0),
         ],
         limit=limit,
         time_name=say.text("from"),
@@ -63,7 +63,8 @@ def work(say: Speaker, run: Run) -> Chart:
     """Devices of the reference kind in use by each pool."""
     names = run.replay.world.pools
     edges, *rows = _coarse(run.books.edges_ms, *run.summary.pool_work)
-    lengths = np.diff(edges) * 1000
+    kept = run.books
+    lengths = (np.minimum(edges[1:], kept.until_ms) - np.maximum(edges[:-1], kept.from_ms)) * 1000
     used = [row for row in range(len(names)) if rows[row].any()]
     layers = [Layer(say.word("pool", names[row]), _steps(edges, rows[row] / lengths), row) for row in used]
     there = run.study.fleet.normalised / 1000
