@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,12 +29,15 @@ from fabrique.core.admission.state import (
     RunRow,
     SiteRow,
 )
+from fabrique.core.booking import Frozen
+from fabrique.core.errors import FabriqueError
 from fabrique.operate import event_log as logs
 from fabrique.operate.deciding import Deciding
 from fabrique.twin import event_log
 
 UNIT = "core-ms:local-core"
 NOW = 1_800_000_000_000
+FROZEN = Frozen(35_000, "a test's", Fraction(0), None, "")
 RULES = Rules(name="test", pools=True, share_order=True, fair=True, reservations=4)
 OPTION = OptionRow(partition="p", power_w=100)
 JOB = JobRow(
@@ -105,6 +110,43 @@ def test_the_loops_own_log_gives_the_same_decisions(here: Any, tmp_path: Path) -
     assert found.files == 2  # each process begins its own
     assert found.decisions >= 5
     assert found.after is None
+
+
+class Hours:
+    """An intensity that is lower from the third hour on, and known for ten."""
+
+    def expected(self, at_ms: int) -> tuple[SimpleNamespace, str]:
+        hour = (at_ms - NOW) // 3_600_000
+        if hour >= 10:
+            raise FabriqueError("grid.gap", zone="test", at_ms=at_ms)
+        return SimpleNamespace(mg_per_kwh=200_000 if hour < 2 else 50_000), "forecast"
+
+    def news(self, now: int) -> None: ...
+
+
+def test_a_job_that_is_put_off_keeps_its_hour_through_a_restart(
+    here: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.home = tmp_path
+    bench = Bench(here)
+    monkeypatch.setitem(here.__dict__, "hourly", Hours())
+    monkeypatch.setattr(here, "frozen", lambda unit, now: FROZEN)
+    monkeypatch.setattr(here, "actual", lambda window: here._told(window.end_ms, None))
+    green = replace(RULES, defer=True)
+    bench.loop.rules = green
+    job = bench.submit(**{"latest-start": "2027-01-15T16:00:00Z"})
+    bench.turn()
+    job.refresh_from_db()
+    assert job.reason == {"code": "wait.deferred", "time": NOW + 2 * 3_600_000, "saved_permille": 750}
+    bench.loop = bench.new_loop()
+    bench.loop.rules = green
+    bench.turn(60_000)
+    job.refresh_from_db()
+    assert job.reason["code"] == "wait.deferred"
+    bench.turn(2 * 3_600_000)
+    assert bench.status(job) == "starting"
+    found = event_log.verify(logs.files(tmp_path / logs.FOLDER))
+    assert (found.ok, found.decisions) == (True, 3)
 
 
 def test_a_log_holds_every_decision(tmp_path: Path, one: bytes) -> None:

@@ -17,6 +17,7 @@ from fabrique.core.admission.state import (
     History,
     JobRow,
     OptionRow,
+    OutlookRow,
     PartitionRow,
     PoolRow,
     Rows,
@@ -111,9 +112,7 @@ def test_fewer_devices_or_a_shorter_walltime_would_start_it_now() -> None:
 def test_another_partition_starts_it_now() -> None:
     busy = replace(RUN, milli_devices=4_000)
     found = ask(hub(JOB, runs=(busy,)))
-    assert [(c.kind, c.after, c.starts_ms) for c in found.changes] == [("kind", "q", NOW), ("devices", 500, NOW)][
-        :1
-    ]
+    assert [(c.kind, c.after, c.starts_ms) for c in found.changes] == [("kind", "q", NOW), ("devices", 500, NOW)][:1]
 
 
 def test_a_lower_level_starts_it_under_the_cap() -> None:
@@ -141,6 +140,39 @@ def test_what_starts_now_needs_no_change() -> None:
 def test_who_does_not_wait_is_not_explained() -> None:
     with pytest.raises(KeyError):
         explain(hub(JOB), RULES, HISTORY, "7", [], NOW, typical_permille=None)
+
+
+def outlook(*values: int) -> OutlookRow:
+    return OutlookRow(site="s", start_ms=NOW, step_ms=60 * MINUTE, values=values)
+
+
+GREEN = replace(RULES, defer=True, floor_permille=50)
+FLEXIBLE = replace(JOB, latest_ms=NOW + 600 * MINUTE)
+
+
+def test_a_flexible_job_moves_to_a_greener_hour_and_says_what_that_saves() -> None:
+    rows = hub(FLEXIBLE, runs=(), outlooks=(outlook(100, 100, 60, 100),))
+    (wait,) = step(rows, GREEN, NOW, HISTORY).waits
+    assert (wait.reason.code, dict(wait.reason.params)) == (
+        "wait.deferred",
+        {"time": NOW + 120 * MINUTE, "saved_permille": 400},
+    )
+    # it keeps its slot, and starts in it
+    later = replace(HISTORY, deferred={"1": NOW + 120 * MINUTE})
+    assert step(rows, GREEN, NOW + MINUTE, later).waits[0].reason.code == "wait.deferred"
+    assert step(rows, GREEN, NOW + 120 * MINUTE, later).starts
+
+
+def test_not_worth_putting_off_is_an_answer() -> None:
+    rows = hub(FLEXIBLE, runs=(), outlooks=(outlook(100, 100, 96, 100),))
+    assert step(rows, GREEN, NOW, HISTORY).starts
+    found = explain(rows, GREEN, HISTORY, "1", [], NOW, typical_permille=None)
+    assert found.deferral is not None
+    assert dict(found.deferral.params) == {"saved_permille": 40, "floor_permille": 50}
+    flat = replace(rows, outlooks=(outlook(100, 100, 100, 100),))
+    assert explain(flat, GREEN, HISTORY, "1", [], NOW, typical_permille=None).deferral is None
+    fixed = replace(rows, jobs=(JOB,))
+    assert explain(fixed, GREEN, HISTORY, "1", [], NOW, typical_permille=None).deferral is None
 
 
 jobs_drawn = st.lists(

@@ -125,6 +125,8 @@ def _tell_sooner(desk: Desk, told: Explained) -> None:
     if told.earliest_ms is not None and told.latest_ms is not None:
         text = say.text("Forecast: it starts {when}.", when=say.interval(told.earliest_ms, told.latest_ms))
         output.line(text)
+    if told.deferral is not None:
+        output.line(say.reason(told.deferral))
     if not told.changes:
         return output.line(say.text("Nothing that we tried would start it sooner."), "dim")
     output.line(say.text("What would start it sooner:"))
@@ -137,7 +139,12 @@ def _sooner_json(told: Explained | None) -> dict[str, Any] | None:
     """The interval of the start, and the changes that were tried and help; instants in UTC milliseconds."""
     if told is None:
         return None
-    return {"earliest_ms": told.earliest_ms, "latest_ms": told.latest_ms, "changes": [asdict(c) for c in told.changes]}
+    return {
+        "earliest_ms": told.earliest_ms,
+        "latest_ms": told.latest_ms,
+        "changes": [asdict(change) for change in told.changes],
+        "deferral": None if told.deferral is None else told.deferral.as_json(),
+    }
 
 
 def _facts(desk: Desk, explained: Explanation) -> Iterator[tuple[str, str]]:

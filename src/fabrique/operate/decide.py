@@ -14,13 +14,16 @@ from fabrique.apps.this_hub import ThisHub
 from fabrique.core import booking
 from fabrique.core.admission import filter as fits
 from fabrique.core.admission import record
-from fabrique.core.admission.state import JobRow, OptionRow, PartitionRow, PoolRow, Rows, RunRow, SiteRow
+from fabrique.core.admission.rules import Rules
+from fabrique.core.admission.state import JobRow, OptionRow, OutlookRow, PartitionRow, PoolRow, Rows, RunRow, SiteRow
 from fabrique.core.booking import Exhaustion, Frozen, Policy
+from fabrique.core.errors import FabriqueError
 from fabrique.core.job import JobSpec, JobState
 from fabrique.core.reasons import Reason, reason
-from fabrique.core.units import Unit
+from fabrique.core.units import HOUR_MS, Unit
 
 LOW = -1
+HOURS_AHEAD = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,8 @@ def asked(here: ThisHub, jobs: Sequence[Job]) -> list[Asked]:
     return found
 
 
-def rows(here: ThisHub, asks: Sequence[Asked], runs: Sequence[Run], *, now: int) -> Rows:
-    """Everything that the decision is taken on, for the jobs that may start at all."""
+def rows(here: ThisHub, asks: Sequence[Asked], runs: Sequence[Run], rules: Rules, *, now: int) -> Rows:
+    """Everything that the decision is taken on under `rules`, for the jobs that may start at all."""
     possible = [a for a in asks if a.offers]
     allocations = sorted({str(a.job.allocation_id) for a in possible})
     policies = {a: ledger.policies(a) for a in allocations}
@@ -72,6 +75,7 @@ def rows(here: ThisHub, asks: Sequence[Asked], runs: Sequence[Run], *, now: int)
                 job_row(here, a, policies[str(a.job.allocation_id)], frozen[a.offers[0].unit]) for a in possible
             ),
             runs=tuple(_runs(runs)),
+            outlooks=_outlooks(here, now) if rules.defer and any(a.spec.start_by_ms for a in possible) else (),
         )
     )
 
@@ -90,6 +94,19 @@ def place(here: ThisHub, ask: Asked, offer: fits.Offer, bound: dict[str, object]
     full = {**bound, "power_w": watts, "memory_mb": ask.spec.memory_mb, "site": offer.site}
     frozen = here.frozen(offer.unit, now)
     return Placement(offer, full, holds(here, ask, offer, limits, frozen), frozen)
+
+
+def _outlooks(here: ThisHub, now: int) -> tuple[OutlookRow, ...]:
+    """The intensity that is expected, hour by hour, as far as somebody says; none without hourly files."""
+    start, values = now // HOUR_MS * HOUR_MS, []
+    if here.hourly is None:
+        return ()
+    for hour in range(HOURS_AHEAD):
+        try:
+            values.append(here.hourly.expected(start + hour * HOUR_MS)[0].mg_per_kwh)
+        except FabriqueError:
+            break
+    return (OutlookRow(site=here.site, start_ms=start, step_ms=HOUR_MS, values=tuple(values)),) if values else ()
 
 
 def _partitions(here: ThisHub) -> list[PartitionRow]:

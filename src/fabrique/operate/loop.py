@@ -171,7 +171,7 @@ class Loop:
                 cycle.wait(ask.job, why, None, now=now)
         runs = cycle.live_runs()
         deciding = self._deciding_under(epoch, state, now)
-        plan = deciding.plan(decide.rows(self.here, list(asks.values()), runs, now=now), rules, now)
+        plan = deciding.plan(decide.rows(self.here, list(asks.values()), runs, rules, now=now), rules, now)
         if plan is None:
             return
         cycle.remember(deciding.kept())

@@ -38,8 +38,8 @@ def why(here: ThisHub, job: Job, *, now: int) -> Explained | None:
     own = next((a for a in asks if a.job.pk == job.pk), None)
     if own is None:
         return None
-    rows = decide.rows(here, asks, cycle.live_runs(), now=now)
     rules = replace(rules_in_force(here, now), observe_only=state.observe_only)
+    rows = decide.rows(here, asks, cycle.live_runs(), rules, now=now)
     history = decisions.passed(Memory(history_of(state.decided, now)), rows, rules, now)
     row = next(r for r in rows.jobs if r.id == str(job.number))
     walltimes = told.shorter(row, decisions.step(rows, rules, now, history), rows, now)

@@ -15,7 +15,7 @@ from fabrique.core.admission.decide import step
 from fabrique.core.admission.plan import Plan
 from fabrique.core.admission.rules import Rules
 from fabrique.core.admission.state import History, JobRow, Rows
-from fabrique.core.reasons import Reason
+from fabrique.core.reasons import Reason, reason
 
 Kind = Literal["walltime", "devices", "cores", "kind", "power"]
 MOST_RESERVED: Final = 1_000  # jobs ahead whose starts are worked out; behind more, a start is not foretold
@@ -54,12 +54,14 @@ class Change:
 class Explained:
     """`reason`: the binding constraint, None where it starts now. `earliest_ms` and `latest_ms` bound its start, None
     where no start is foretold. `changes`, soonest first, at most one of a kind; empty: nothing we tried helps.
+    `deferral`: why a job that may be put off is not, None for any other.
     """
 
     reason: Reason | None
     earliest_ms: int | None
     latest_ms: int | None
     changes: tuple[Change, ...]
+    deferral: Reason | None = None
 
 
 def explain(
@@ -77,9 +79,10 @@ def explain(
     """
     if job not in {row.id for row in rows.jobs}:
         raise KeyError(job)
+    deferral = not_worth(rows, rules, history, job, now_ms)
     why = next((w.reason for w in step(rows, rules, now_ms, history).waits if w.job == job), None)
     if why is None:
-        return Explained(reason=None, earliest_ms=now_ms, latest_ms=now_ms, changes=())
+        return Explained(reason=None, earliest_ms=now_ms, latest_ms=now_ms, changes=(), deferral=deferral)
     latest = starts_by(rows, rules, history, job, now_ms)
     earliest = None
     if latest is not None:
@@ -88,7 +91,25 @@ def explain(
         earliest = latest if soonest is None else min(soonest, latest)
     found = _tried(rows, rules, history, variants, now_ms)
     sooner = [change for change in found if latest is None or change.starts_ms < latest]
-    return Explained(reason=why, earliest_ms=earliest, latest_ms=latest, changes=tuple(_best(sooner)))
+    return Explained(
+        reason=why, earliest_ms=earliest, latest_ms=latest, changes=tuple(_best(sooner)), deferral=deferral
+    )
+
+
+def not_worth(rows: Rows, rules: Rules, history: History, job: str, now_ms: int) -> Reason | None:
+    """What waiting would save a job that may be put off, where that is less than the rules ask; None otherwise."""
+    row = next(row for row in rows.jobs if row.id == job)
+    if not rules.defer or row.latest_ms is None or job in history.deferred:
+        return None
+    told = {}
+    for floor in (rules.floor_permille, 0):
+        plan = step(rows, replace(rules, floor_permille=floor), now_ms, history)
+        told[floor] = next((w.reason for w in plan.waits if w.job == job and w.reason.code == "wait.deferred"), None)
+    worth, any_saving = told[rules.floor_permille], told[0]
+    if worth is not None or any_saving is None:
+        return None
+    saved = any_saving.params["saved_permille"]
+    return reason("wait.not-worth-deferring", saved_permille=saved, floor_permille=rules.floor_permille)
 
 
 def starts_by(rows: Rows, rules: Rules, history: History, job: str, now_ms: int) -> int | None:

@@ -13,16 +13,17 @@ from typing import Final, TypeVar
 import numpy as np
 
 from fabrique.core.admission import tables as t
+from fabrique.core.admission.occupancy import place_runs, promise, queue
+from fabrique.core.admission.premises import cores_each, grid_of, needs, places_of, table, whole
 from fabrique.core.admission.rules import Rules
-from fabrique.core.admission.state import BlockRow, History, JobRow, OptionRow, PartitionRow, PoolRow, Rows, RunRow
+from fabrique.core.admission.state import History, JobRow, OptionRow, PoolRow, Rows, RunRow
 from fabrique.core.admission.tables import NONE, PPM, UNLIMITED, Ints, State
 from fabrique.core.units import ceil_divide
 
 NO_LIMIT: Final = UNLIMITED // 2  # a quota and this still add up within 63 bits
-_DAY_MS: Final = 86_400_000
-_SPARE_MW: Final = 999  # jobs draw whole watts: what their mW round up to never takes one from another
-_RESOURCES: Final = 3  # devices, cores, memory
 _EVERYONE: Final = "all"  # the one pool of rules without shares
+_ZERO: Final = (t.JOB_VERDICT, t.JOB_SHORT, t.JOB_FREE, t.JOB_DEFERRED)
+_BLANK: Final = tuple(0 if column in _ZERO else NONE for column in range(t.JOB_COLUMNS))
 K = TypeVar("K", bound=Hashable)
 
 
@@ -63,14 +64,14 @@ def build(rows: Rows, rules: Rules, history: History, now_ms: int) -> Tables:
     named = {row.project for row in jobs} | {project for project, use in history.use.items() if use}
     projects = Numbered({name: i for i, name in enumerate(sorted(named))})
     profiles: Numbered[tuple[tuple[OptionRow, int], ...]] = Numbered()
-    each = _cores_each(rows)
-    need = _needs(jobs, each)
+    each = cores_each(rows)
+    need = needs(jobs, each)
     job = _jobs(jobs, need, history, now_ms, profiles, projects, pool_rows if shared else None)
     line = _lines(job, jobs, rules)
     budget, ask, room = _budgets(rows, jobs)
     option, profile, thrifty = _options(profiles, places)
-    place, capacity, chain, domain, cap = _places(rows, sites, each)
-    grid, planned, clock = _grid(rows, history)
+    place, capacity, chain, domain, cap = places_of(rows, sites, each)
+    grid, planned, clock = grid_of(rows, history)
     state = State(
         place=place,
         capacity=capacity,
@@ -78,14 +79,14 @@ def build(rows: Rows, rules: Rules, history: History, now_ms: int) -> Tables:
         chain=chain,
         domain=domain,
         cap=cap,
-        block=_table([(places[b.partition], b.from_ms, b.until_ms) for b in rows.blocks], t.BLOCK_COLUMNS),
-        block_need=_needs(rows.blocks, each),
+        block=table([(places[b.partition], b.from_ms, b.until_ms) for b in rows.blocks], t.BLOCK_COLUMNS),
+        block_need=needs(rows.blocks, each),
         option=option,
         profile=profile,
         thrifty=thrifty,
-        pool=_pools(pools, _whole(rows, each, both=False), history),
-        cohort=_table([(_whole(rows, each, both=all(p.lend_ppm is None for p in pools)), 0)], t.COHORT_COLUMNS),
-        project=_table([(1, history.use.get(name, 0), 0) for name in projects], t.PROJECT_COLUMNS),
+        pool=_pools(pools, whole(rows, each, both=False), history),
+        cohort=table([(whole(rows, each, both=all(p.lend_ppm is None for p in pools)), 0)], t.COHORT_COLUMNS),
+        project=table([(1, history.use.get(name, 0), 0) for name in projects], t.PROJECT_COLUMNS),
         line=line,
         job=job,
         need=need,
@@ -98,9 +99,9 @@ def build(rows: Rows, rules: Rules, history: History, now_ms: int) -> Tables:
         planned=planned,
         clock=clock,
     )
-    _queue(state)
-    _place_runs(state, jobs)
-    _promise(state, now_ms)
+    queue(state)
+    place_runs(state, jobs)
+    promise(state, now_ms)
     options = tuple(o for found in profiles for o, _ in found)
     names = tuple(places), tuple(sites), tuple(pool_rows), tuple(projects)
     return Tables(rows, state, *names, tuple(jobs), options, each)
@@ -109,9 +110,9 @@ def build(rows: Rows, rules: Rules, history: History, now_ms: int) -> Tables:
 def digest(state: State) -> str:
     """SHA-256 of the tables, cell by cell."""
     found = hashlib.sha256()
-    for name, table in zip(State._fields, state, strict=True):
-        found.update(f"{name}{table.shape}".encode())
-        found.update(np.ascontiguousarray(table, dtype="<i8").tobytes())
+    for name, cells in zip(State._fields, state, strict=True):
+        found.update(f"{name}{cells.shape}".encode())
+        found.update(np.ascontiguousarray(cells, dtype="<i8").tobytes())
     return found.hexdigest()
 
 
@@ -123,24 +124,6 @@ def _age(row: JobRow | RunRow) -> tuple[int, int, str]:
 
 def job_of(row: JobRow | RunRow) -> str:
     return row.job if isinstance(row, RunRow) else row.id
-
-
-def _cores_each(rows: Rows) -> int:
-    """How many cores a device goes with, on the partitions that have devices; at least one."""
-    found = [p for p in rows.partitions if p.milli_devices]
-    return max(1, sum(p.milli_cores for p in found) // max(1, sum(p.milli_devices for p in found)))
-
-
-def _needs(things: Iterable[JobRow | RunRow | BlockRow | PartitionRow], each: int) -> Ints:
-    return _table([(x.milli_devices * each, x.milli_cores, x.memory_mb) for x in things], _RESOURCES)
-
-
-def _whole(rows: Rows, each: int, both: bool) -> int:
-    """What pools share: of every partition its devices or its cores, whichever weigh more; with `both`, all that jobs
-    could ever weigh together, so that devices in use keep nobody from cores that are free.
-    """
-    join = sum if both else max
-    return sum(join((p.milli_devices * each, p.milli_cores)) * p.weight_ppm // PPM for p in rows.partitions)
 
 
 def _pools(pools: Sequence[PoolRow], whole: int, history: History) -> Ints:
@@ -171,24 +154,24 @@ def _jobs(
     projects: Numbered[str],
     pools: Numbered[str] | None,
 ) -> Ints:
-    job = np.full((len(jobs), t.JOB_COLUMNS), NONE, np.int64)
     shapes: Numbered[Hashable] = Numbered()
-    for row, (cells, one) in enumerate(zip(job, jobs, strict=True)):
-        amount = int(need[row, 0] or need[row, 1])
+    found: list[list[int]] = []
+    for one, (devices, cores, memory) in zip(jobs, need.tolist(), strict=True):
+        amount = devices or cores
         if amount <= 0:
             raise ValueError(f"job {job_of(one)} asks for neither devices nor cores")
         options = (one.option,) if isinstance(one, RunRow) else one.options
+        cells = list(_BLANK)
         cells[t.JOB_PROFILE] = profiles.row(tuple((o, ceil_divide(o.power_w * 1_000_000, amount)) for o in options))
         cells[t.JOB_WALLTIME] = one.walltime_ms
         cells[t.JOB_POOL] = 0 if pools is None else pools[one.pool]
         cells[t.JOB_PROJECT] = projects[one.project]
         cells[t.JOB_SUBMIT] = one.submitted_ms
-        cells[t.JOB_PREEMPTIBLE] = one.preemptible
-        cells[[t.JOB_VERDICT, t.JOB_SHORT, t.JOB_FREE]] = 0
+        cells[t.JOB_PREEMPTIBLE] = int(one.preemptible)
         cells[t.JOB_PREEMPTIONS], away_ms = history.preempted.get(job_of(one), (0, 0))
+        found.append(cells)
         if isinstance(one, RunRow):
-            cells[[t.JOB_STATUS, t.JOB_ELASTIC, t.JOB_DEFERRED]] = t.RUNNING, 0, 0
-            cells[t.JOB_NOT_BEFORE] = one.submitted_ms
+            cells[t.JOB_STATUS], cells[t.JOB_ELASTIC], cells[t.JOB_NOT_BEFORE] = t.RUNNING, 0, one.submitted_ms
             continue
         slot = history.deferred.get(one.id)
         not_before = max(one.not_before_ms, away_ms, slot or 0)
@@ -196,10 +179,10 @@ def _jobs(
         cells[t.JOB_DEFERRED] = 0 if slot is None else 1 if slot > now_ms else 2
         cells[t.JOB_NOT_BEFORE] = not_before
         cells[t.JOB_LATEST] = NONE if one.latest_ms is None else one.latest_ms
-        cells[t.JOB_ELASTIC] = one.elastic
-        alike = (*cells[[t.JOB_PROFILE, t.JOB_WALLTIME, t.JOB_POOL, t.JOB_PREEMPTIBLE, t.JOB_ELASTIC]].tolist(),)
-        cells[t.JOB_SHAPE] = shapes.row((alike, *need[row].tolist(), one.priority, one.latest_ms is None))
-    return job
+        cells[t.JOB_ELASTIC] = int(one.elastic)
+        alike = (cells[t.JOB_PROFILE], cells[t.JOB_WALLTIME], cells[t.JOB_POOL], one.preemptible, one.elastic)
+        cells[t.JOB_SHAPE] = shapes.row((alike, devices, cores, memory, one.priority, one.latest_ms is None))
+    return np.array(found, np.int64).reshape(-1, t.JOB_COLUMNS)
 
 
 def _lines(job: Ints, jobs: Sequence[JobRow | RunRow], rules: Rules) -> Ints:
@@ -247,110 +230,4 @@ def _options(profiles: Iterable[tuple[tuple[OptionRow, int], ...]], places: Numb
                 least[places[o.partition]] = row
         thrifty += least.values()
         profile.append((first, len(option), begin, len(thrifty)))
-    return _table(option, t.OPTION_COLUMNS), _table(profile, t.PROFILE_COLUMNS), np.array(thrifty, np.int64)
-
-
-# --- places and power -----------------------------------------------------------------------------------------
-
-
-def _places(rows: Rows, sites: Numbered[str], each: int) -> tuple[Ints, Ints, Ints, Ints, Ints]:
-    """Places, what they have, and one domain a site whose caps are what is left above its base draw."""
-    place = _table([(sites[p.site], p.weight_ppm, 0) for p in rows.partitions], t.PLACE_COLUMNS)
-    capacity = _needs(rows.partitions, each)
-    chain = _table([(sites[p.site],) for p in rows.partitions], 1)
-    domain = np.zeros((len(rows.sites), t.DOMAIN_COLUMNS), np.int64)
-    np.add.at(domain[:, t.DOMAIN_FREE], chain[:, 0], capacity[:, 0])
-    caps: list[tuple[int, int, int]] = []
-    for row, site in zip(domain, rows.sites, strict=True):
-        row[[t.DOMAIN_PARENT, t.DOMAIN_CAP]] = NONE, len(caps)
-        caps.append((0, _above(site.cap_w, site.base_w), 0))
-        steps = sorted(site.caps, key=lambda c: (c.from_ms, c.known_ms))
-        caps += [(c.from_ms, _above(c.cap_w, site.base_w), c.known_ms) for c in steps]
-        row[t.DOMAIN_CAP_END] = len(caps)
-    return place, capacity, chain, domain, _table(caps, t.CAP_COLUMNS)
-
-
-def _above(cap_w: int | None, base_w: int) -> int:
-    return UNLIMITED if cap_w is None else (cap_w - base_w) * 1000 + _SPARE_MW
-
-
-def _grid(rows: Rows, history: History) -> tuple[Ints, Ints, Ints]:
-    """Forecasts summed up over their slots; sites without one have a flat one, in which nothing is worth a wait."""
-    clock = np.zeros(t.CLOCK_COLUMNS, np.int64)
-    clock[t.CLOCK_LAST], clock[t.CLOCK_DAY] = history.at_ms, history.at_ms // _DAY_MS
-    clock[t.CLOCK_BLOCKED] = NONE
-    slots = max((len(o.values) for o in rows.outlooks), default=0)
-    grid = np.zeros((len(rows.sites), slots + 1), np.int64)
-    of_site = {o.site: o for o in rows.outlooks}
-    for row, site in zip(grid, rows.sites, strict=True):
-        outlook = of_site.get(site.id)
-        if outlook is not None:
-            clock[[t.CLOCK_GRID, t.CLOCK_SLOT]] = outlook.start_ms, outlook.step_ms
-            row[1:] = np.cumsum(np.array(outlook.values, np.int64)) * max(1, outlook.step_ms // 1000)
-    return grid, np.zeros((len(rows.partitions), slots), np.int64), clock
-
-
-# --- what waits and what runs ------------------------------------------------------------------------------------
-
-
-def _queue(state: State) -> None:
-    """Ready jobs into their lines, oldest first, and what each pool's ask for."""
-    for row in np.flatnonzero(state.job[:, t.JOB_STATUS] == t.READY).tolist():
-        line = state.line[state.job[row, t.JOB_LINE]]
-        last = line[t.LINE_LAST]
-        state.job[row, t.JOB_PREVIOUS] = last
-        if last == NONE:
-            line[[t.LINE_FIRST, t.LINE_CURSOR]] = row
-        else:
-            state.job[last, t.JOB_NEXT] = row
-        line[t.LINE_LAST] = row
-        state.pool[state.job[row, t.JOB_POOL], t.POOL_PENDING] += weight(state, row)
-
-
-def weight(state: State, job: int) -> int:
-    """Normalised milli-devices of a job on the place of its first option."""
-    first = state.option[state.profile[state.job[job, t.JOB_PROFILE], t.PROFILE_FIRST]]
-    return _amount(state, job) * int(state.place[first[t.OPTION_PLACE], t.PLACE_WEIGHT]) // PPM
-
-
-def _amount(state: State, job: int) -> int:
-    return int(state.need[job, 0] or state.need[job, 1])
-
-
-def _place_runs(state: State, jobs: Sequence[JobRow | RunRow]) -> None:
-    """What each run takes: of its place, its domain, its pool and its project."""
-    found = [(row, one) for row, one in enumerate(jobs) if isinstance(one, RunRow)]
-    for at, (row, run) in enumerate(found):
-        job = state.job[row]
-        o = int(state.profile[job[t.JOB_PROFILE], t.PROFILE_FIRST])
-        p = int(state.option[o, t.OPTION_PLACE])
-        mw = ceil_divide(_amount(state, row) * int(state.option[o, t.OPTION_MW]), 1000)
-        share = weight(state, row)
-        state.run[at] = (row, o, run.started_ms, run.ends_ms, mw, share, o, 0)
-        job[t.JOB_RUN] = at
-        state.free[p] -= state.need[row]
-        state.domain[state.chain[p, 0], [t.DOMAIN_USED, t.DOMAIN_FREE]] += mw, -state.need[row, 0]
-        state.pool[job[t.JOB_POOL], t.POOL_USED] += share
-        state.cohort[0, t.COHORT_USED] += share
-        state.project[job[t.JOB_PROJECT], t.PROJECT_RATE] += share
-    ends = sorted(range(len(found)), key=lambda at: (found[at][1].ends_ms, found[at][0]))
-    state.by_end[: len(ends)] = ends
-    state.clock[t.CLOCK_RUNS] = len(ends)
-
-
-def _promise(state: State, now_ms: int) -> None:
-    """The slots that jobs were put off to stay theirs."""
-    start, step = int(state.clock[t.CLOCK_GRID]), int(state.clock[t.CLOCK_SLOT])
-    slots = state.planned.shape[1]
-    if not slots:
-        return
-    for row in np.flatnonzero(state.job[:, t.JOB_DEFERRED] == 1).tolist():
-        cells = state.job[row]
-        o = state.option[state.profile[cells[t.JOB_PROFILE], t.PROFILE_FIRST]]
-        end = int(cells[t.JOB_NOT_BEFORE]) + ceil_divide(int(cells[t.JOB_WALLTIME]) * PPM, int(o[t.OPTION_SPEED]))
-        first, last = (int(cells[t.JOB_NOT_BEFORE]) - start) // step, (end - 1 - start) // step
-        state.planned[o[t.OPTION_PLACE], max(first, 0) : min(last + 1, slots)] += state.need[row, 0]
-
-
-def _table(rows: Iterable[Sequence[int]], columns: int) -> Ints:
-    return np.array(list(rows), dtype=np.int64).reshape(-1, columns)
+    return table(option, t.OPTION_COLUMNS), table(profile, t.PROFILE_COLUMNS), np.array(thrifty, np.int64)
