@@ -207,9 +207,10 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "work-class": {
         "any": msg("any work"),
-        "training-compute": msg("training, bound by computing"),
-        "training-memory": msg("training, bound by memory"),
+        "training-compute": msg("training (computing)"),
+        "training-memory": msg("training (memory)"),
         "inference": msg("inference"),
+        "simulation": msg("simulation"),
     },
     "factor": {
         "average": msg("average"),
