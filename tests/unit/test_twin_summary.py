@@ -1,4 +1,4 @@
-"""What a replay says: waits, slowdown, energy with the idle draw, carbon by the actual intensity, and its certificate."""
+"""What a replay says: waits, slowdown, energy with the idle draw, carbon by the actual intensity; its certificate."""
 
 from __future__ import annotations
 

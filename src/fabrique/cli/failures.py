@@ -72,6 +72,9 @@ def _details(say: Speaker, params: Mapping[str, Any]) -> Iterator[str]:
     from fabrique.definitions import complaints
 
     for item in params.get("complaints") or ():
+        if isinstance(item, str):  # the grid's files: a place, a field and a code already
+            yield item
+            continue
         known = item if isinstance(item, complaints.Complaint) else _complaint(item)
         yield complaints.say(known, say.language)
     for item in params.get("errors") or ():
