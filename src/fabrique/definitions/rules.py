@@ -57,7 +57,7 @@ class _File(Part):
     version: Annotated[int, Field(ge=1, le=10**9)]
     purpose: Texts | None = None
     backfill: bool = _DEFAULT.backfill
-    reservations: Annotated[int, Field(ge=0, le=100_000)] = _DEFAULT.reservations
+    reservations: Annotated[int, Field(ge=0, le=4_096)] = _DEFAULT.reservations
     depth: Count = _DEFAULT.depth
     pools: bool = _DEFAULT.pools
     share_order: bool = _DEFAULT.share_order

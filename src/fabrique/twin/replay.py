@@ -167,7 +167,8 @@ def _instants(world: World) -> Ints:
     cap, block = world.state.cap, world.state.block
     parts = (cap[:, t.CAP_FROM], cap[:, t.CAP_KNOWN], block[:, t.BLOCK_FROM], block[:, t.BLOCK_UNTIL])
     found = np.unique(np.concatenate([*parts, world.submit_ms[-1:]]))
-    return found[found >= world.submit_ms[0]]
+    later: Ints = found[found >= world.submit_ms[0]]
+    return later
 
 
 def _roots(world: World) -> Ints:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numba
 
 from fabrique.core.admission.kernels.fast import replay, take
@@ -10,8 +12,10 @@ from fabrique.core.admission.kernels.fast.compiled import digest, entry
 from fabrique.core.admission.kernels.fast.replay import MOST_IDLE
 from fabrique.core.admission.tables import Ints
 
+Entry = Callable[[Ints, int], int]
 
-def _entries(code: int) -> tuple[object, ...]:
+
+def _entries(code: int) -> tuple[Entry, ...]:
     """A kept entry is found again by what it closes over: another `code`, another entry."""
 
     def advance(m: Ints, now_ms: int) -> int:
@@ -47,7 +51,7 @@ __all__ = ["MOST_IDLE", "advance", "finish", "load", "make_ready", "run_until", 
 advance, step, run_until, make_ready, finish = _entries(digest())
 
 
-def load(*chosen: object) -> None:
+def load(*chosen: Entry) -> None:
     """Have these entries ready (all, where none is named): from the disk, else compiled and kept there."""
     for function in chosen or (advance, step, make_ready, finish, run_until):
         function.compile((numba.int64[::1], numba.int64))  # type: ignore[attr-defined]

@@ -113,7 +113,8 @@ class Memory(NamedTuple):
 
 
 def memory(state: State, flags: Flags, book: Book | None = None) -> Memory:
-    """A block with copies of these tables, and room for any step on them."""
+    """A block with copies of these tables, and room for any step on them. No more than MOST_RESERVED reservations."""
+    flags = flags._replace(reservations=min(flags.reservations, MOST_RESERVED))
     book = book or empty_book(state)
     parts = (np.array(flags, dtype=np.int64), *state, *book, *scratch(state, flags))
     at, directory = 3 * len(parts), []
@@ -187,9 +188,9 @@ def scratch(state: State, flags: Flags) -> Scratch:
         free_rows=np.concatenate([free_rows, table(runs - len(free_rows))]),
         row=table(resources + 2 * state.chain.shape[1]),
         victims=table(runs),
-        starts=table(min(jobs, runs) + 1, 2),
-        preempts=table(2 * runs + 1, 2),
-        recaps=table(2 * runs + 1, 2),
+        starts=table(jobs + 1, 2),
+        preempts=table(runs + jobs + 1, 2),
+        recaps=table((domains + 1) * runs + 1, 2),
         deferrals=table(jobs + 1 if flags.defer else 1, 2),
         work=work,
     )

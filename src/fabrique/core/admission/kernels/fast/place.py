@@ -18,7 +18,7 @@ from fabrique.core.admission.kernels.fast.measure import (
     watts,
     weight,
 )
-from fabrique.core.admission.kernels.fast.memory import CONTENDED
+from fabrique.core.admission.kernels.fast.memory import CONTENDED, N_FREE_ROWS
 from fabrique.core.admission.tables import (
     DOMAIN_FREE,
     DOMAIN_USED,
@@ -59,6 +59,8 @@ def contended(m: Ints) -> bool:
 def fits(m: Ints, j: int, o: int, now_ms: int) -> bool:
     """Whether `j` may start at option `o` now: resources, watts, quota, and every critical instant it covers."""
     p = m[of.option(m, o) + OPTION_PLACE]
+    if m[of.work(m, N_FREE_ROWS)] == 0:
+        return False
     for r in range(m[of.WIDTH_NEED]):
         asked = m[of.need(m, j) + r]
         if asked <= 0:
