@@ -105,7 +105,7 @@ CHANGES = {
     Change(kind="power", before=750, after=420, starts_ms=0, extra_ms=6 * MINUTE, energy_permille=690):
         "At 420 W per accelerator instead of 750 W: it starts now, and may run 6 min longer, using 31% less energy.",
     Change(kind="devices", before=4_000, after=2_000, starts_ms=0, extra_ms=None, energy_permille=None):
-        "With 2 accelerators instead of 4: it starts now, how long it then runs is not known.",
+        "With 2 instead of 4 accelerators: it starts now, how long it then runs is not known.",
 }  # fmt: skip
 
 

@@ -123,7 +123,7 @@ def _tell_sooner(desk: Desk, told: Explained) -> None:
 
     say = desk.say
     if told.earliest_ms is not None and told.latest_ms is not None:
-        text = say.text("Forecast: it starts {when}.", when=say.interval(told.earliest_ms, told.latest_ms))
+        text = say.text("Forecast of its start: {when}.", when=say.interval(told.earliest_ms, told.latest_ms))
         output.line(text)
     if told.deferral is not None:
         output.line(say.reason(told.deferral))

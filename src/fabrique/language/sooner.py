@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 _WHAT: Final = {
     "walltime": msg("With a walltime of {after} instead of {before}"),
-    "devices": msg("With {after} accelerators instead of {before}"),
-    "cores": msg("With {after} cores instead of {before}"),
+    "devices": msg("With {after} instead of {before} accelerators"),
+    "cores": msg("With {after} instead of {before} cores"),
     "kind": msg("On {after}"),
     "power": msg("At {after} per accelerator instead of {before}"),
 }
