@@ -117,8 +117,8 @@ def bound(
     if done.books.job_cost is not None:
         bounds.append(possible(done, done, "cost"))
     if call.json:
-        told = {one.quantity: one.as_json() for one in bounds}
-        return output.document({"rules": wanted.name, "certificate": done.certificate, **told})
+        answer = {"rules": wanted.name, "certificate": done.certificate}
+        return output.document({**answer, **{str(one.quantity): one.as_json() for one in bounds}})
     say = speaker(call)
     head = [say.text("of the jobs' own energy"), wanted.name, say.text("bound"), say.text("possible saving")]
     head += [say.text("jobs"), say.text("solved in")]

@@ -124,7 +124,7 @@ def _powered(flags: Flags, fleet: Fleet, trace: Trace) -> Fleet:
 
     site = flags.get("site") or fleet.sites[0].id
     if len(fleet.sites) > 1 and "site" not in flags and flags.keys() & {"cap", "event", "zone"}:
-        raise FabriqueError("twin.site", site="", sites=", ".join(s.id for s in fleet.sites))
+        raise FabriqueError("twin.choose", options=", ".join(f"--site {s.id}" for s in fleet.sites))
     if "zone" in flags:
         zone = flags["zone"]
         fleet = replace(fleet, sites=tuple(replace(s, zone=zone) if s.id == site else s for s in fleet.sites))
@@ -231,8 +231,10 @@ def _grids(flags: Flags, fleet: Fleet, trace: Trace, shift: bool) -> tuple[Grid 
             used = True
             found[row] = Grid(zone=site.zone, intensity=own, price=cost, shift=shift, lag_ms=lag)
     if not used:
-        series = (intensity or price).actual.zone if intensity or price else ""
-        raise FabriqueError("grid.zone", series=series, zone=", ".join(str(s.zone) for s in fleet.sites))
+        given = intensity or price
+        raise FabriqueError(
+            "grid.zone", series=given.actual.zone if given else "", zone=", ".join(str(s.zone) for s in fleet.sites)
+        )
     return tuple(found)
 
 

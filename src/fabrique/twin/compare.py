@@ -103,9 +103,9 @@ def differences(a: Run, b: Run) -> dict[str, Difference]:
         found["work_done" if name == "work" else name] = _times(
             bootstrap.compare(before[name], after[name]), len(before[name])
         )
-    for name, top in _PER_WORK.items():
-        if top in known:
-            found[name] = bootstrap.compare(before[top], after[top], before["all_work"], after["all_work"])
+    for per_work, total in _PER_WORK.items():
+        if total in before and total in after:
+            found[per_work] = bootstrap.compare(before[total], after[total], before["all_work"], after["all_work"])
     return found
 
 

@@ -25,7 +25,7 @@ from fabrique.twin.world import World
 
 Quantity = Literal["carbon", "cost"]
 SOLVER_S: Final = 60.0
-_MOST_COLUMNS: Final = 60_000  # above it, windows are widened: the bound stays one, and the programme small
+_MOST_COLUMNS: Final = 20_000  # above it, windows are widened: the bound stays one, and the programme small
 _NO_LIMIT_W: Final = 10**12
 _WIDER_MS: Final = tuple(HOUR_MS * hours for hours in (1, 2, 3, 6, 12, 24, 48, 96, 168, 336, 672))
 
@@ -93,7 +93,8 @@ def _deadlines(first: Run, levels: World) -> Ints:
     slack = np.maximum(trace.slack_ms[world.rows], 0)
     speed, _ = _options(levels)
     slowest = -(-levels.left_ms * PPM // np.maximum(speed.min(axis=1), 1))
-    return np.maximum(first.replay.end_ms, world.submit_ms + slack + slowest)
+    latest: Ints = np.maximum(first.replay.end_ms, world.submit_ms + slack + slowest)
+    return latest
 
 
 def _options(levels: World) -> tuple[Ints, Ints]:

@@ -29,7 +29,7 @@ def overview(say: Speaker, compared: Comparison) -> tuple[list[str], list[tuple[
     """Head and rows: the figures of each rule set."""
     head = [say.text("rules"), say.text("mean wait"), say.text("slowdown"), say.text("utilisation")]
     head += [say.text("work"), say.text("energy"), say.text("carbon"), say.text("cost"), say.text("above the cap")]
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for one in compared.runs:
         f = one.summary.figures
         waits = (seconds(say, f["mean_wait_s"]), number(say, f["mean_bounded_slowdown"]))
