@@ -18,12 +18,12 @@ def compiled(function: F) -> F:
     """A part of the kernel. Integers only: a division by zero can't happen here and isn't looked for."""
     code = function.__code__
     _codes.append(code.co_code + repr((code.co_names, code.co_consts, code.co_freevars)).encode())
-    return _njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)  # type: ignore[no-any-return]
+    return _njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
 
 
 def entry(function: F) -> F:
     """What Python calls; kept on disk, so that only the first process on a machine compiles it."""
-    return _njit(cache=True, nogil=True, error_model="numpy")(function)  # type: ignore[no-any-return]
+    return _njit(cache=True, nogil=True, error_model="numpy")(function)
 
 
 def digest() -> int:

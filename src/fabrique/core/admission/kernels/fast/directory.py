@@ -34,10 +34,10 @@ def _of(table: str, columns: int = 0) -> Where:
     offset, width = _offset(table), _width(table)
 
     def fixed(m: Ints, row: int) -> int:
-        return m[offset] + row * columns  # type: ignore[no-any-return]
+        return m[offset] + row * columns
 
     def varied(m: Ints, row: int) -> int:
-        return m[offset] + row * m[width]  # type: ignore[no-any-return]
+        return m[offset] + row * m[width]
 
     return compiled(fixed if columns else varied)
 
