@@ -219,6 +219,18 @@ def test_a_stop_that_was_lost_on_the_way_is_told_again(bench: Bench) -> None:
     assert bench.engine.preempted == [bench.intent(job)]
 
 
+def test_a_deployment_that_changed_stops_no_turn(bench: Bench) -> None:
+    """The partition of a run is gone, and the pool of a job has no share any more."""
+    job = running(bench)
+    Run.objects.update(partition="gone")
+    bench.here.shares = {"other": 1_000_000}
+    waiting = bench.submit(cores="2")
+    assert bench.turn(6_000).started == []  # what the lost run is bound to stays bound
+    assert bench.status(waiting) == "pending"
+    ended(bench, job)
+    assert bench.status(waiting) == "starting"
+
+
 def test_two_loops_never_both_act(bench: Bench) -> None:
     other = bench.new_loop()
     bench.turn()

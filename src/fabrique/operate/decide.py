@@ -65,16 +65,21 @@ def rows(here: ThisHub, asks: Sequence[Asked], runs: Sequence[Run], rules: Rules
     policies = {a: ledger.policies(a) for a in allocations}
     rooms = [(a, u, booking.room(a, u, p, ledger.balance)) for a in allocations for u, p in sorted(policies[a].items())]
     frozen = {u: here.frozen(u, now) for u in sorted({a.offers[0].unit for a in possible})}
+    partitions = {row.id: row for row in _partitions(here)}
+    # a run on what is no longer connected holds nothing that could be given away; a pool that lost its share has none
+    running = tuple(row for row in _runs(runs) if row.option.partition in partitions)
+    drawn = {a.job.allocation.pool for a in possible} | {row.pool for row in running}
+    shares = {**dict.fromkeys(drawn, 0), **here.shares}
     return record.in_order(
         Rows(
-            partitions=tuple(_partitions(here)),
+            partitions=tuple(partitions.values()),
             sites=(SiteRow(id=here.site, cap_w=here.cap_w, base_w=here.base_w),),
-            pools=tuple(PoolRow(id=p, share_ppm=s) for p, s in sorted(here.shares.items())),
+            pools=tuple(PoolRow(id=p, share_ppm=s) for p, s in sorted(shares.items())),
             rooms=tuple(rooms),
             jobs=tuple(
                 job_row(here, a, policies[str(a.job.allocation_id)], frozen[a.offers[0].unit]) for a in possible
             ),
-            runs=tuple(_runs(runs)),
+            runs=running,
             outlooks=_outlooks(here, now) if rules.defer and any(a.spec.start_by_ms for a in possible) else (),
         )
     )
