@@ -29,6 +29,7 @@ SERIES = """# fabrique-series: 1
 # year: 2026
 start,value
 """
+PRICE_KEYS = ("fabrique-series", "zone", "quantity", "unit", "step_s", "source")
 ENGLISH = {"LC_ALL": "C.UTF-8", "COLUMNS": "200"}
 HUB = ("--hub", "ca-lasalle-hub")
 
@@ -129,6 +130,17 @@ def test_bound_prints_the_programme_s_answer(trace: Path) -> None:
     assert found["carbon"]["status"] == "optimal" and found["carbon"]["jobs"] == 4
     assert 0 < found["carbon"]["optimum"] <= found["carbon"]["baseline"]
     assert "possible saving" in run("bound", *HUB, "--trace", trace).stdout
+
+
+def test_under_flat_prices_cost_has_the_bound_that_carbon_has(trace: Path, tmp_path: Path) -> None:
+    prices = tmp_path / "prices.csv"
+    head = SERIES.replace("intensity", "price").replace("gCO2e/kWh", "CAD/MWh")
+    head = "".join(f"{line}\n" for line in head.splitlines() if line.split(":")[0][2:] in PRICE_KEYS or line[0] != "#")
+    prices.write_text(head + "".join(f"2026-01-01T{hour:02}:00:00Z,50\n" for hour in range(24)), encoding="utf-8")
+    found = answer("bound", *HUB, "--trace", trace, "--price", prices, "--shift")
+    cost, carbon = found["cost"], found["carbon"]
+    assert 0 < cost["optimum"] <= cost["baseline"]
+    assert cost["optimum"] / cost["baseline"] == pytest.approx(carbon["optimum"] / carbon["baseline"], rel=1e-3)
 
 
 def test_bound_needs_a_grid(trace: Path) -> None:

@@ -24,10 +24,10 @@ from fabrique.twin.weather import Actual
 from fabrique.twin.world import World
 
 Quantity = Literal["carbon", "cost"]
-SOLVER_S: Final = 60.0
-_MOST_COLUMNS: Final = 20_000  # above it, windows are widened: the bound stays one, and the programme small
+SOLVER_S: Final = 30.0
+_MOST_COLUMNS: Final = 60_000  # above it, slots are made longer
 _NO_LIMIT_W: Final = 10**12
-_WIDER_MS: Final = tuple(HOUR_MS * hours for hours in (1, 2, 3, 6, 12, 24, 48, 96, 168, 336, 672))
+_BLOCKS_H: Final = (1, 2, 3, 4, 6, 8, 12, 24, 48, 96, 168)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +35,15 @@ class Possible:
     """`bound` of the `jobs` that both schedules end in time; None where the values aren't known.
 
     `saving` of the jobs' own energy against the first schedule, in mg or micro-currency; `reached_permille` of what
-    was possible (None: nothing was, or nobody knows). `wider_ms`: windows were rounded outwards to so much.
+    was possible (None: nothing was, or nobody knows). `slot_hours`: how many hours a slot of the programme may hold, at
+    the least value of them: a bound still, a little looser.
     """
 
     quantity: Quantity
     jobs: int
     saving: int | None
     bound: Bound | None
-    wider_ms: int
+    slot_hours: int
     reached_permille: int | None
 
     def as_json(self) -> dict[str, object]:
@@ -56,7 +57,7 @@ class Possible:
             "reached_permille": self.reached_permille,
             "status": "unknown values" if found is None else found.status,
             "gap_ppm": None if found is None else found.gap_ppm,
-            "windows_ms": self.wider_ms,
+            "slot_hours": self.slot_hours,
             "columns": 0 if found is None else found.columns,
             "solve_s": None if found is None else found.seconds,
         }
@@ -70,15 +71,14 @@ def possible(first: Run, other: Run, quantity: Quantity, time_limit_s: float = S
     in_time = (first.replay.end_ms != NONE) & (other.replay.end_ms != NONE) & (other.replay.end_ms <= deadline)
     jobs = int(in_time.sum())
     if costs[0] is None or costs[1] is None:
-        return Possible(quantity=quantity, jobs=jobs, saving=None, bound=None, wider_ms=0, reached_permille=None)
+        return Possible(quantity=quantity, jobs=jobs, saving=None, bound=None, slot_hours=0, reached_permille=None)
     baseline, own = (int(cost[in_time].sum()) for cost in costs if cost is not None)
-    slots = _slots(first, quantity, int(deadline[in_time].max(initial=0)))
     asked = _asked(levels, in_time, deadline[in_time])
-    asked, wider = _small(slots, asked)
+    slots, hours = _programme(first, quantity, asked)
     found = bound.solve(slots, asked, baseline, time_limit_s)
     reached = bound.reached(baseline - own, found.saving)
     return Possible(
-        quantity=quantity, jobs=jobs, saving=baseline - own, bound=found, wider_ms=wider, reached_permille=reached
+        quantity=quantity, jobs=jobs, saving=baseline - own, bound=found, slot_hours=hours, reached_permille=reached
     )
 
 
@@ -128,17 +128,16 @@ def _asked(levels: World, rows: npt.NDArray[np.bool_], deadline: Ints) -> bound.
     )
 
 
-def _small(slots: bound.Slots, jobs: bound.Jobs) -> tuple[bound.Jobs, int]:
-    """The jobs with windows rounded outwards until the programme has no more than so many columns."""
-    levels = 1 if jobs.rate_permille is None else 1 + jobs.rate_permille.shape[1]
-    found, wide = jobs, 0
-    for wide in (0, *_WIDER_MS):
-        if wide:
-            release, deadline = jobs.release_ms // wide * wide, -(-jobs.deadline_ms // wide) * wide
-            found = replace(jobs, release_ms=release, deadline_ms=deadline)
-        if _columns(slots, found) * levels <= _MOST_COLUMNS:
+def _programme(first: Run, quantity: Quantity, asked: bound.Jobs) -> tuple[bound.Slots, int]:
+    """Slots as fine as keep the programme small, and how many hours each may hold."""
+    levels = 1 if asked.rate_permille is None else 1 + asked.rate_permille.shape[1]
+    whole = _hours(first, quantity, int(asked.deadline_ms.max(initial=0)))
+    slots, hours = whole, 1
+    for hours in _BLOCKS_H:
+        slots = _blocks(whole, hours)
+        if _columns(slots, asked) * levels <= _MOST_COLUMNS:
             break
-    return found, wide
+    return slots, hours
 
 
 def _columns(slots: bound.Slots, jobs: bound.Jobs) -> int:
@@ -152,26 +151,34 @@ def _columns(slots: bound.Slots, jobs: bound.Jobs) -> int:
 
 
 # --- slots --------------------------------------------------------------------------------------------------------
-def _slots(first: Run, quantity: Quantity, end_ms: int) -> bound.Slots:
-    """Hours until the last deadline; neighbours of one value are one slot. Sites count as the best of them."""
+def _hours(first: Run, quantity: Quantity, end_ms: int) -> bound.Slots:
+    """Hours until the last deadline. Sites count as the best of them."""
     study, start = first.study, first.books.from_ms
     weathers = study.weathers(Window(start, max(end_ms, start + HOUR_MS)))
     courses = [weather.actual for weather in weathers if weather is not None]
     values = np.min([_value(course, quantity) for course in courses], axis=0)
     edges = courses[0].start_ms + np.arange(len(values) + 1, dtype=np.int64) * courses[0].step_ms
-    watts = _watts(study, edges)
-    turns = np.flatnonzero(np.diff(values, prepend=values[0] - 1))
-    counts = np.diff(np.append(turns, len(values)))
+    devices = np.full(len(values), study.fleet.milli_devices, np.int64)
+    return bound.Slots(edges_ms=edges, milli_devices=devices, watts=_watts(study, edges), value=values)
+
+
+def _blocks(hours: bound.Slots, each: int) -> bound.Slots:
+    """So many hours in one slot, at the least value of them; then neighbours of one value are one slot."""
+    starts = np.arange(0, len(hours.value), each)
+    least_value = np.minimum.reduceat(hours.value, starts)
+    rows = starts[np.flatnonzero(np.diff(least_value, prepend=least_value[0] - 1))]
+    counts = np.diff(np.append(rows, len(hours.value)))
     return bound.Slots(
-        edges_ms=np.append(edges[turns], edges[-1]),
-        milli_devices=np.full(len(turns), study.fleet.milli_devices, np.int64),
-        watts=-(-np.add.reduceat(watts, turns) // counts),
-        value=values[turns],
+        edges_ms=np.append(hours.edges_ms[rows], hours.edges_ms[-1]),
+        milli_devices=hours.milli_devices[rows],
+        watts=-(-np.add.reduceat(hours.watts, rows) // counts),
+        value=np.minimum.reduceat(hours.value, rows),
     )
 
 
 def _value(course: Actual, quantity: Quantity) -> Ints:
-    return course.intensity if quantity == "carbon" or course.price is None else course.price
+    """Per kWh; prices are given per MWh, and rounded down: a bound must never be too high."""
+    return course.intensity if quantity == "carbon" or course.price is None else course.price // 1000
 
 
 def _watts(study: Study, edges: Ints) -> Ints:
