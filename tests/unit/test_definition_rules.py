@@ -18,8 +18,8 @@ READY = {
     "easy": EASY,
     "conservative": Rules(name="conservative", backfill=True, reservations=1000),
     "fair": replace(EASY, name="fair", reservations=8, pools=True, share_order=True, fair=True, age_ms=7 * DAY),
-    "static-nameplate": replace(EASY, name="static-nameplate", watts="nameplate"),
-    "static-measured": replace(EASY, name="static-measured", watts="measured"),
+    "static-nameplate": replace(EASY, name="static-nameplate", depth=500, watts="nameplate"),
+    "static-measured": replace(EASY, name="static-measured", depth=500, watts="measured"),
     "frugal": Rules(
         name="frugal",
         backfill=True,
