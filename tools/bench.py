@@ -1,180 +1,94 @@
-"""Measure what people wait for: starts, the ledger's writing and verification, the decision, a turn of the loop.
+"""Measure what is promised and what people wait for; print a table, or JSON with `--json`.
 
-Runs on a hub of its own in a temporary folder; prints a table, or JSON with `--json`. Figures are of this machine,
-the best of a few repetitions (what the machine can do), not limits that a test enforces.
+`make bench` measures everything, `make bench CASES=kth,live` these cases alone. Figures are of this machine, not
+limits that a test enforces. Public traces lie in the folder that FABRIQUE_TRACES names; without one, its row says so.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from functools import partial
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it is run as a file, and its cases are a package
+
 if TYPE_CHECKING:
-    from fabrique.apps.this_hub import ThisHub
+    from tools.bench_cases.figure import Figure
 
-BIN = Path(sys.executable).parent
-POSTINGS, PER_ENTRY = 20_000, 200
-QUEUES = (10, 100, 1000)
-CORES = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    what: str
-    value: float
-    unit: str
-
-
-def best(act: Callable[[], object], times: int = 3) -> float:
-    """Seconds of the quickest of `times` calls."""
-    found = []
-    for _ in range(times):
-        begin = time.perf_counter()
-        act()
-        found.append(time.perf_counter() - begin)
-    return min(found)
+CASES = {
+    "cold": "product:cold",
+    "kth": "replays:kth",
+    "frugal": "replays:frugal",
+    "live": "live:decision",
+    "kueue": "shares:kueue",
+    "deferral": "carbon:unlimited",
+    "carbon": "carbon:limited",
+    "power": "power:saturated",
+    "pools": "shares:two_pools",
+    "whatif": "replays:what_if",
+    "exascale": "replays:exascale",
+    "starts": "product:starts",
+    "hub": "product:hub",
+}
+HEADER = ("figure", "measured", "reach", "reached", "anchor; notes")
 
 
-def starts() -> Iterator[Figure]:
-    """How long a process takes before it is of use."""
-    commands = {
-        "Python alone": [sys.executable, "-c", "pass"],
-        "fabrique --help": [str(BIN / "fabrique"), "--help"],
-        "Django with the apps": [sys.executable, "-c", "import django; django.setup()"],
-        "the portal, ready to answer": [sys.executable, "-c", "import fabrique.portal.wsgi, fabrique.portal.urls"],
-    }
-    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "fabrique.portal.settings"}
-    for name, command in commands.items():
-        done = subprocess.run(command, env=environment, capture_output=True)
-        if done.returncode != 0:
-            sys.exit(f"bench: {name} does not start:\n{done.stderr.decode(errors='replace')[-800:]}")
-        run = partial(subprocess.run, command, env=environment, capture_output=True, check=True)
-        yield Figure(f"start: {name}", best(run) * 1000, "ms")
+def measure(case: str) -> Iterator[Figure]:
+    """A case that breaks is a row that says why; the others go on."""
+    from tools.bench_cases.figure import Figure
+
+    room, name = CASES[case].split(":")
+    try:
+        yield from getattr(importlib.import_module(f"tools.bench_cases.{room}"), name)()
+    except Exception as error:
+        traceback.print_exc()
+        yield Figure(what=f"{case}: broken", value=None, unit="", note=f"{type(error).__name__}: {error}"[:200])
 
 
-def open_hub(home: Path) -> tuple[ThisHub, Figure]:
-    import django
-
-    django.setup()
-    from fabrique.apps.now import now_ms
-    from fabrique.operate import founding
-
-    begin = time.perf_counter()
-    founding.make_home(home, "ca-lasalle-hub", port=8000, now=now_ms())
-    here = founding.found(now=now_ms())
-    return here, Figure("a new hub, whole", (time.perf_counter() - begin) * 1000, "ms")
+def line(figure: Figure) -> str:
+    reached = {True: "yes", False: "NO", None: "-"}[figure.reached]
+    sign = {"at least": "≥", "at most": "≤", None: ""}[figure.reach]
+    reach = "" if figure.target is None else f"{sign} {figure.target:,g} {figure.unit}"
+    told = "; ".join(part for part in (figure.anchor, figure.note) if part)
+    return f"{figure.what:<82} {_value(figure):>20}  {reach:>18}  {reached:^7}  {told}"
 
 
-def ledger_figures() -> Iterator[Figure]:
-    """Grants of money and energy to one allocation: four postings each."""
-    from fabrique.apps.ledger import services
-    from fabrique.apps.ledger.verify import verify
-    from fabrique.apps.now import now_ms
-    from fabrique.core import booking
-    from fabrique.core.units import MJ, Amount
-
-    def entry(number: int) -> None:
-        lines = [
-            line
-            for i in range(PER_ENTRY // 4)
-            for line in booking.grant(f"bench-{number}", "bench", [Amount(MJ, 1 + i)], f"bench-{number}-{i}")
-        ]
-        services.write("bench", {"n": number}, lines, now=now_ms())
-
-    begin = time.perf_counter()
-    for number in range(POSTINGS // PER_ENTRY):
-        entry(number)
-    written = time.perf_counter() - begin
-    yield Figure(f"ledger: write an entry of {PER_ENTRY} postings", written / (POSTINGS // PER_ENTRY) * 1000, "ms")
-    yield Figure("ledger: write", POSTINGS / written, "postings/s")
-    begin = time.perf_counter()
-    report = verify()
-    took = time.perf_counter() - begin
-    if not report.ok:
-        sys.exit(f"bench: the ledger just written does not verify: {report.first_divergence}")
-    yield Figure("ledger: verify", report.postings / took, "postings/s")
-    yield Figure("ledger: verify a million postings, at this pace", 1e6 / report.postings * took, "s")
+def _value(figure: Figure) -> str:
+    if figure.value is None:
+        return "not measured"
+    digits = 0 if abs(figure.value) >= 1_000 or figure.value == int(figure.value) else 3 if figure.value < 10 else 1
+    return f"{figure.value:,.{digits}f} {figure.unit}"
 
 
-def decision_figures() -> Iterator[Figure]:
-    """A full machine with a queue of mixed sizes behind it."""
-    from fabrique.core.admission import Rules, build, step
-    from fabrique.core.admission.state import JobRow, PartitionRow, PoolRow, SiteRow
-
-    partitions = [
-        PartitionRow(id="m", kind="core", site="s", milli_devices=0, milli_cores=CORES * 1000, memory_mb=2**18)
-    ]
-    sites = [SiteRow(id="s", cap_w=5000, base_w=100)]
-    pools = [PoolRow(id=f"p{i}", share_ppm=250_000) for i in range(4)]
-    rooms = [(f"a{i}", "core-ms:core", 10**12) for i in range(4)]
-
-    def job(i: int) -> JobRow:
-        cores = 1 + i * 7 % 16
-        return JobRow(
-            id=f"{i:06}", pool=f"p{i % 4}", allocation=f"a{i % 4}", partitions=("m",), milli_devices=0,
-            milli_cores=cores * 1000, memory_mb=1024 * cores, power_w=12 * cores, walltime_ms=(1 + i % 5) * 1_800_000,
-            priority=0, submitted_ms=i, not_before_ms=0, asks=(("core-ms:core", cores * 1_800_000),),
-        )  # fmt: skip
-
-    for queue in QUEUES:
-        state = build(partitions, sites, pools, rooms, [job(i) for i in range(queue)], [])
-        yield Figure(
-            f"decision: {queue} jobs waiting",
-            best(partial(step, state, Rules(), 10**6), 1 if queue > 100 else 3) * 1000,
-            "ms",
-        )
+def chosen(arguments: Sequence[str], wanted: str) -> list[str] | None:
+    """The cases to measure, in order; None where one is unknown."""
+    names = [name for part in (*arguments, wanted) for name in part.split(",") if name]
+    return None if set(names) - CASES.keys() else names or list(CASES)
 
 
-def loop_figures(here: ThisHub) -> Iterator[Figure]:
-    """A turn with nothing to do, on the real engine."""
-    from fabrique.apps.now import now_ms
-    from fabrique.engines.isolation import detect
-    from fabrique.meters.detect import discover
-    from fabrique.operate.engines import exposed, open_engines
-    from fabrique.operate.loop import Loop
-    from fabrique.operate.metering import Metering
-
-    engines = open_engines(here, detect(here.home, exposed()))
-    loop = Loop(here, engines, Metering(discover(), here), now_ms)
-    loop.cycle()
-    yield Figure("loop: a turn with nothing to do", best(loop.cycle, 20) * 1000, "ms")
-
-
-def measure(home: Path) -> Iterator[Figure]:
-    yield from starts()
-    yield from decision_figures()
-    here, figure = open_hub(home)
-    yield figure
-    yield from loop_figures(here)
-    yield from ledger_figures()
-
-
-def main(arguments: list[str]) -> int:
-    if arguments not in ([], ["--json"]):
-        print(__doc__)
+def main(arguments: Sequence[str]) -> int:
+    as_json = "--json" in arguments
+    cases = chosen([one for one in arguments if one != "--json"], os.environ.get("CASES", ""))
+    if cases is None:
+        print(f"{__doc__}\nCases: {', '.join(CASES)}")
         return 2
-    with tempfile.TemporaryDirectory(prefix="fabrique-bench-") as folder:
-        home = Path(folder) / "home"
-        os.environ["FABRIQUE_HOME"] = str(home)
-        os.environ["DJANGO_SETTINGS_MODULE"] = "fabrique.portal.settings"
-        os.environ.pop("FABRIQUE_DATABASE_URL", None)
-        figures = []
-        for figure in measure(home):
-            figures.append(figure)
-            if not arguments:
-                print(f"{figure.what:<52} {figure.value:>12,.1f} {figure.unit}", flush=True)
-    if arguments:
-        print(json.dumps([asdict(figure) for figure in figures]))
-    return 0
+    found = []
+    if not as_json:
+        print(f"{HEADER[0]:<82} {HEADER[1]:>20}  {HEADER[2]:>18}  {HEADER[3]:^7}  {HEADER[4]}")
+    for case in cases:
+        for figure in measure(case):
+            found.append({"case": case, **asdict(figure), "reached": figure.reached})
+            if not as_json:
+                print(line(figure), flush=True)
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False))
+    return 1 if any("broken" in str(row["what"]) and row["value"] is None for row in found) else 0
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
-
 from tools.bench_cases.figure import Figure, absent, best, traces
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-
 from tools.bench_cases import work
 from tools.bench_cases.figure import Figure, rank
 
@@ -22,6 +21,8 @@ RUNNING: Final = 5_000
 SIZES: Final = (1, 2, 4, 8)
 WALLTIMES_H: Final = (1, 4, 12, 24)
 POOLS: Final = 3
+ROWS: Final = 4
+SITE_W, ROW_W = 700, 750  # a device, above idle
 PROJECTS: Final = 40
 BEGIN_MS: Final = 1_750_000_000_000
 INSTANTS: Final = 300
@@ -53,7 +54,8 @@ def queue(pending: int, target_ms: float | None, running: int = RUNNING, instant
         unit="ms",
         reach="at most",
         target=target_ms,
-        note=f"p50 {rank(times, 500):.2f} ms, most {times[-1]:.2f} ms; {shapes} shapes, {started / instants:.1f} starts",
+        note=f"p50 {rank(times, 500):.2f} ms, most {times[-1]:.2f} ms; {shapes} shapes, "
+        f"{started / instants:.1f} starts a decision",
     )
     took, starts = emptied(pending, running)
     yield Figure(
@@ -131,20 +133,23 @@ def standing(pending: int, running: int) -> Memory:
 
 
 def fleet(running: int) -> Fleet:
-    """The saturated site's nodes dealt over 64 partitions in four rows, each row under a cap of its own."""
+    """The saturated site's nodes dealt over 64 partitions in four rows; the caps of site and rows leave less than all
+    at the top level, so that watts are looked at too.
+    """
     from fabrique.core.admission.tables import PPM
     from fabrique.twin.fleet import Domain, Limit, Pool
     from fabrique.twin.fleet_of_hub import saturated_site
 
     site = saturated_site()
-    each = max(8, running * sum(SIZES) // len(SIZES) // PARTITIONS // 8 * 8)
-    top = replace(site.domains[0], limits=(Limit(watts=each * PARTITIONS * 1_200),))
+    each = max(8, running * sum(SIZES) * 3 // 2 // len(SIZES) // PARTITIONS // 8 * 8)
+    devices = each * PARTITIONS
+    top = replace(site.domains[0], base_w=0, limits=(Limit(watts=devices * SITE_W),))
     rows = tuple(
-        Domain(id=f"row{i}", site="site", base_w=0, parent="site", limits=(Limit(watts=each * PARTITIONS * 320),))
-        for i in range(4)
+        Domain(id=f"row{i}", site="site", base_w=0, parent="site", limits=(Limit(watts=devices * ROW_W // ROWS),))
+        for i in range(ROWS)
     )
     places = tuple(
-        replace(site.places[0], id=f"p{i:02}", milli_devices=each * 1000, domain=f"row{i % 4}")
+        replace(site.places[0], id=f"p{i:02}", milli_devices=each * 1000, domain=f"row{i % ROWS}")
         for i in range(PARTITIONS)
     )
     pools = tuple(Pool(id=f"pool{i}", share_ppm=PPM // POOLS) for i in range(POOLS))
@@ -152,7 +157,7 @@ def fleet(running: int) -> Fleet:
 
 
 def jobs(count: int) -> Trace:
-    """Four sizes, four walltimes, three pools: four dozen shapes."""
+    """Four sizes, four walltimes, three pools, checkpoints or none: eight dozen shapes."""
     from fabrique.twin.trace import COLUMNS, Trace
 
     random = np.random.Generator(np.random.PCG64(7))

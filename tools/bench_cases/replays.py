@@ -71,9 +71,7 @@ def against_the_loop(what: str, start: World) -> Iterator[Figure]:
         target=6,
         note=f"the loop, in this run: {len(jobs) / min(theirs):,.0f} jobs/s",
     )
-    yield Figure(
-        what=f"{what}: starts unlike the definition's", value=wrong, unit="jobs", reach="at most", target=0
-    )
+    yield Figure(what=f"{what}: starts unlike the definition's", value=wrong, unit="jobs", reach="at most", target=0)
 
 
 def _tuples(start: World) -> list[tuple[int, int, int, int]]:
@@ -105,7 +103,7 @@ def frugal() -> Iterator[Figure]:
             reach="at least",
             target=100_000,
             anchor="no peer does it",
-            note=f"{len(start):,} jobs, {done.steps:,} decisions, {int(done.deferred.sum()):,} deferred, "
+            note=f"{len(start):,} jobs, {done.steps:,} decisions, {int((done.deferred > 0).sum()):,} deferred, "
             f"{int(done.preemptions.sum()):,} preemptions",
         )
 
