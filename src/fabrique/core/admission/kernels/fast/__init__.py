@@ -9,7 +9,8 @@ from fabrique.core.admission.kernels.fast.decide import (
     advance,
     decide,
     end,
+    load,
     ready,
 )
 
-__all__ = ["Decision", "advance", "decide", "end", "ready"]
+__all__ = ["Decision", "advance", "decide", "end", "load", "ready"]

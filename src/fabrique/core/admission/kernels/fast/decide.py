@@ -29,6 +29,11 @@ class Decision(NamedTuple):
     deferrals: Pairs
 
 
+def load() -> None:
+    """Have the live decision ready: read from the disk in less than a second, or compiled once on this machine."""
+    entries.load(entries.advance, entries.step, entries.make_ready, entries.finish)
+
+
 def advance(state: State, flags: Flags, now_ms: int) -> None:
     """Let time pass, before the events of `now_ms`."""
     block = memory(state, flags)
