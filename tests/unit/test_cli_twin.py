@@ -189,6 +189,7 @@ def test_explain_says_what_bound_a_job_and_who_came_before(trace: Path) -> None:
         (["--processors", "2", "--workload", "ai-hub"], "twin.choose", 2),
         (["--processors", "2", "--from", "yesterday"], "twin.option", 2),
         (["--processors", "2", "--from", "9d"], "trace.empty", 2),
+        (["--processors", "2", "--report", "no/such/folder.html"], "twin.option", 2),
         (["--processors", "2", "--flexible", "120%"], "twin.option", 2),
         (["--hub", "nowhere"], "definition.missing", 4),
         (["--hub", "ca-lasalle-hub", "--site", "moon"], "twin.site", 2),

@@ -202,10 +202,12 @@ def explain(
 
 # --- steps --------------------------------------------------------------------------------------------------------
 def _free(*targets: Path | None) -> None:
-    """Refuse a file that is there before any time is spent. Raises `file.exists`."""
+    """Refuse what can't be written before any time is spent. Raises `file.exists`, `twin.option`."""
     for path in targets:
         if path is not None and path.exists():
             raise FabriqueError("file.exists", file=str(path))
+        if path is not None and not path.parent.is_dir():
+            raise FabriqueError("twin.option", option="--report", given=str(path)[:80], example="report.html")
 
 
 def _one(rules: str) -> Rules:
