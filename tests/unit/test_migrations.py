@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-APPS = ("people", "audit", "ledger", "access", "jobs", "energy", "catalogue")
+APPS = ("people", "audit", "ledger", "access", "jobs", "energy", "catalogue", "rules")
 OURS = """
 import django; django.setup()
 from django.db import connection

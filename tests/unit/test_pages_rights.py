@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
@@ -42,6 +43,12 @@ TABLE: dict[str, tuple[str, tuple[str, ...]]] = {
     "operate-resume": ("POST", ("operator",)),
     "operate-verify": ("POST", (*DESK, "funder", "auditor")),
     "operate-record": ("GET", ("coordinator", "auditor")),
+    "what-if": ("GET", (*DESK, "funder", "auditor")),
+    "what-if-ask": ("POST", ("operator",)),
+    "what-if-result": ("GET", (*DESK, "funder", "auditor")),
+    "rules": ("GET", (*DESK, "funder", "auditor")),
+    "rules-propose": ("POST", ("operator",)),
+    "rules-decide": ("POST", ("coordinator", "funder")),
     "api-docs": ("GET", EVERYONE),
     "api-openapi": ("GET", EVERYONE),
 }
@@ -76,6 +83,12 @@ def address(name: str, desk: Any) -> str:
         "operate-resume": "/operate/resume",
         "operate-verify": "/operate/verify",
         "operate-record": "/operate/record",
+        "what-if": "/operate/what-if",
+        "what-if-ask": "/operate/what-if/ask",
+        "what-if-result": f"/operate/what-if/{UUID(int=0)}",
+        "rules": "/operate/rules",
+        "rules-propose": "/operate/rules/propose",
+        "rules-decide": f"/operate/rules/{UUID(int=0)}/decide",
         "api-docs": "/api/v1/docs",
         "api-openapi": "/api/v1/openapi.json",
     }[name]

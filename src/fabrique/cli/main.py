@@ -11,7 +11,21 @@ import typer
 from typer.core import TyperGroup
 
 from fabrique import __version__
-from fabrique.cli import apply, home, hub, jobs, ledger, members, projects, serve, shared, statement, twin, twin_log
+from fabrique.cli import (
+    apply,
+    home,
+    hub,
+    jobs,
+    ledger,
+    members,
+    projects,
+    rules,
+    serve,
+    shared,
+    statement,
+    twin,
+    twin_log,
+)
 
 
 class Root(TyperGroup):
@@ -64,6 +78,7 @@ for room in (home.app, serve.app, apply.app, projects.app, members.app, jobs.app
     app.registered_commands += room.registered_commands
 app.add_typer(hub.app, name="hub")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(rules.app, name="rules")
 twin.app.registered_commands += twin_log.app.registered_commands
 app.add_typer(twin.app, name="twin")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, Final
 
+from fabrique.apps.rules import services as adopted
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core.admission import decide, plan, prepare, record
 from fabrique.core.admission.decide import Memory
@@ -13,6 +15,8 @@ from fabrique.core.admission.rules import Rules
 from fabrique.core.admission.state import History, Rows
 from fabrique.definitions import rules as rule_sets
 from fabrique.operate.event_log import EventLog
+
+log = logging.getLogger("fabrique.loop")
 
 DEFAULT_RULES: Final = "fair"  # until the hub adopts others
 AGAIN_MS: Final = 5_000  # the same rows are decided on again then: only time may have changed an order
@@ -53,8 +57,15 @@ class Deciding:
 
 
 def rules_in_force(here: ThisHub, now: int) -> Rules:
-    """The rule set that the hub decides by at `now`."""
-    return rule_sets.load(DEFAULT_RULES)
+    """The rule set that the hub decides by at `now`: what two people adopted last, else the default."""
+    found = adopted.in_force(now)
+    if found is None:
+        return rule_sets.load(DEFAULT_RULES)
+    try:
+        return adopted.rules_of(found)
+    except (TypeError, ValueError):
+        log.error("the rules %s that were adopted can't be read by this program: the default ones hold", found.name)
+        return rule_sets.load(DEFAULT_RULES)
 
 
 def history_of(kept: dict[str, Any], now: int) -> History:

@@ -30,6 +30,7 @@ from fabrique.operate.deciding import Deciding, rules_in_force
 from fabrique.operate.engines import slots_of
 from fabrique.operate.metering import Metering
 from fabrique.operate.observe import Sight, intent_of, look
+from fabrique.operate.what_if import Attendant
 
 log = logging.getLogger("fabrique.loop")
 
@@ -67,6 +68,7 @@ class Loop:
         self._deciding: tuple[int, Deciding] | None = None
         self._window_from: int | None = None
         self._duties_at = 0
+        self._replays = Attendant()
 
     def cycle(self) -> Turn:
         """One turn. Nothing is done, and that is said, while another loop holds the lease."""
@@ -86,6 +88,7 @@ class Loop:
             self._duties(now)
             self._resolve(cycle.live_runs(), sight, epoch)
         self._decide_and_act(state, sight, epoch, turn)
+        self._replays.attend(now)
         HubState.objects.filter(pk=1).update(last_cycle_ms=now, cycles=state.cycles + 1)
         return turn
 
@@ -251,6 +254,9 @@ class Loop:
 
 def run(loop: Loop, stop: Event, *, every_s: float = 0.5, on_turn: Callable[[Turn], None] | None = None) -> None:
     """Turns until `stop`. An engine or a database that is away is waited for; without its home the loop ends."""
+    from fabrique.core.admission.kernels import fast
+
+    fast.load()  # before the lease: a machine that has never decided compiles for half a minute
     try:
         while not stop.is_set():
             begun = time.monotonic()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path, re_path
 
-from fabrique.portal import desk, job_page, log_stream, members, operate, statements
+from fabrique.portal import desk, job_page, log_stream, members, operate, rules_page, statements, what_if
 from fabrique.portal.api.docs import addresses, docs, openapi
 
 urlpatterns = [
@@ -27,6 +27,12 @@ urlpatterns = [
     path("operate/resume", operate.resume, name="operate-resume"),
     path("operate/verify", operate.verify, name="operate-verify"),
     path("operate/record", operate.record, name="operate-record"),
+    path("operate/what-if", what_if.start, name="what-if"),
+    path("operate/what-if/ask", what_if.ask, name="what-if-ask"),
+    path("operate/what-if/<uuid:key>", what_if.result, name="what-if-result"),
+    path("operate/rules", rules_page.rules, name="rules"),
+    path("operate/rules/propose", rules_page.propose, name="rules-propose"),
+    path("operate/rules/<uuid:key>/decide", rules_page.decide, name="rules-decide"),
     re_path(
         r"^statements/pool/(?P<pool>[\w-]{1,64})\.(?P<form>html|pdf|json)$", statements.of_pool, name="pool-statement"
     ),

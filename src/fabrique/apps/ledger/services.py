@@ -136,6 +136,13 @@ def write(kind: str, cause: Mapping[str, object], lines: Sequence[Line], *, now:
     return acts.entry
 
 
+def note(kind: str, cause: Mapping[str, object], *, now: int) -> Entry:
+    """An entry without amounts: something was decided that the chain has to tell."""
+    with transaction.atomic():
+        lock()
+        return _write(kind, cause, [], now)
+
+
 def _write(kind: str, cause: Mapping[str, object], lines: Sequence[Line], now: int) -> Entry:
     ledger.check_balanced(lines)
     last = Entry.objects.order_by("-seq").first()

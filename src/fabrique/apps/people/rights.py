@@ -15,6 +15,8 @@ SIGNED_IN: Final = "signed-in"
 APPLICANT: Final = "applicant"  # of the application at hand
 MEMBER: Final = "member"  # of the project at hand
 PI: Final = "pi"  # of the project at hand
+PROPOSER: Final = "proposer"  # of the rules at hand: takes a right away, as does the next
+PROPOSERS_ORGANISATION: Final = "proposers-organisation"
 SAME_ORGANISATION: Final = "same-organisation"  # as the applicant: gives no right, takes one away
 
 STAFF: Final = (Role.OPERATOR, Role.COORDINATOR)
@@ -45,11 +47,15 @@ ACTIONS: Final[Mapping[str, Rule]] = {
     "pool.statement": Rule((*STAFF, Role.FUNDER, Role.AUDITOR), "Who pays, who runs, who audits."),
     "operate.view": Rule((*STAFF, Role.AUDITOR), "The machine room: who runs it and who audits it."),
     "operate.resume": Rule((Role.OPERATOR,), "Only who runs the machine lets it act again."),
+    "rules.view": Rule((*STAFF, Role.FUNDER, Role.AUDITOR), "By which rules the hub decides: who runs, pays, audits."),
+    "rules.propose": Rule((Role.OPERATOR,), "Who runs the machine knows which rules it needs."),
+    "rules.consent": Rule((Role.COORDINATOR, Role.FUNDER), "A second person, of another role and organisation."),
+    "what-if.run": Rule((Role.OPERATOR,), "A replay takes the machine's time: who runs it asks for it."),
     "ledger.verify": Rule((*STAFF, Role.FUNDER, Role.AUDITOR), "Proof is for those who must believe it."),
     "audit.view": Rule((Role.AUDITOR, Role.COORDINATOR), "The record is read by the auditor and the desk."),
     "people.search": Rule(STAFF, "Names are shown to the desk alone."),
 }
-SEPARATED: Final = ("application.decide",)  # never on what is one's own, or one's organisation's
+SEPARATED: Final = ("application.decide", "rules.consent")  # never on what is one's own, or one's organisation's
 
 
 @dataclass(frozen=True, slots=True)
