@@ -201,7 +201,7 @@ def _found(world: World, block: kept.Memory, seconds: float) -> Replay:
         done_ms=done,
         lost_ms=fate[:, kept.FATE_LOST].copy(),
         preemptions=block.state.job[:, t.JOB_PREEMPTIONS].copy(),
-        deferred=block.state.job[:, t.JOB_DEFERRED].copy(),
+        deferred=np.isin(block.state.job[:, t.JOB_DEFERRED], (1, 2)).astype(np.int64),
         slot_start_ms=int(book[kept.SLOT_START]),
         slot_ms=world.tick_ms,
         slot_mj=block.book.slot_mj,

@@ -82,7 +82,7 @@ LINE_COLUMNS: Final = 6
     JOB_SHORT,  # what it asked of the thing that lacked
     JOB_FREE,  # how much of that thing was free
     JOB_AT,  # when it is forecast to start at the latest; NONE: not said
-    JOB_DEFERRED,  # 1: was put off once to a greener or cheaper slot; it never is twice
+    JOB_DEFERRED,  # 0: nobody judged it yet; 1: put off to a better slot; 2: back from there; 3: not worth it
 ) = range(21)
 JOB_COLUMNS: Final = 21
 AWAY, READY, RUNNING, DONE = 0, 1, 2, 3  # statuses; AWAY: not submitted yet, deferred, backing off, or depending

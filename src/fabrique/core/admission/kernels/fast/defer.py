@@ -89,7 +89,7 @@ def put_off(m: Ints, j: int, now_ms: int) -> bool:
         at = best_slot(m, j, now_ms)
     if at <= now_ms:
         m[of.work(m, UNJUDGED)] -= 1
-        m[job + JOB_DEFERRED] = 2
+        m[job + JOB_DEFERRED] = 3
         return False
     dequeue(m, j)
     m[job + JOB_STATUS], m[job + JOB_NOT_BEFORE], m[job + JOB_DEFERRED] = AWAY, at, 1

@@ -9,7 +9,7 @@ from fabrique.core.admission.kernels.fast.future import (
     take_critical_watts,
     take_criticals,
 )
-from fabrique.core.admission.kernels.fast.measure import cap_at, on_chain, watts, weight
+from fabrique.core.admission.kernels.fast.measure import cap_at, on_chain, scaled, watts, weight
 from fabrique.core.admission.kernels.fast.memory import (
     CRITICAL_AT,
     LOWERED,
@@ -36,6 +36,7 @@ from fabrique.core.admission.tables import (
     LINE_PRIORITY,
     NONE,
     OPTION_PLACE,
+    PLACE_WEIGHT,
     POOL_COHORT,
     POOL_NO_BORROW,
     POOL_NOMINAL,
@@ -226,46 +227,103 @@ def reclaim(m: Ints, j: int, now_ms: int) -> int:
         return NONE
     if not some_borrow(m):
         return NONE
+    count = gather(m, j, p, now_ms)
+    if not may_suffice(m, j, p, q, count):
+        return NONE
     catch_up(m, now_ms)
-    count = 0
-    for i in range(m[of.clock(m, CLOCK_RUNS)]):
-        if may_reclaim(m, m[of.by_end(m, i)], j, p, now_ms):
-            count = insert_victim(m, count, m[of.by_end(m, i)])
-    away, enough = (0, False)
-    for i in range(count):
-        row = m[of.victims(m, i)]
+    away, left, last, enough = 0, count, count - 1, False
+    while left > 0:
+        row = m[of.victims(m, 0)]
+        left = drop_first(m, left)
         x = m[of.job(m, m[of.run(m, row) + RUN_JOB]) + JOB_POOL]
-        if x != q and (not borrows_from(m, x, q)):
+        if x != q and not borrows_from(m, x, q):
             continue
         set_aside(m, row, now_ms, -1)
-        m[of.victims(m, away)] = row
+        m[of.victims(m, last - away)] = row  # where the heap no longer is
         away += 1
         if fits(m, j, o, now_ms):
             enough = True
             break
     if not enough:
         for i in range(away):
-            set_aside(m, m[of.victims(m, i)], now_ms, 1)
+            set_aside(m, m[of.victims(m, last - i)], now_ms, 1)
         return NONE
-    take_back(m, j, o, away, now_ms)
+    take_back(m, j, o, away, last, now_ms)
     return o
 
 
 @compiled
-def take_back(m: Ints, j: int, o: int, away: int, now_ms: int) -> None:
-    """Of the first `away` victims spare whom `j` doesn't need; the others are preempted."""
+def gather(m: Ints, j: int, p: int, now_ms: int) -> int:
+    """The runs that may have to give way to `j` on `p`, as a heap: who gives way before all others is first."""
+    count = 0
+    for i in range(m[of.clock(m, CLOCK_RUNS)]):
+        row = m[of.by_end(m, i)]
+        if not may_reclaim(m, row, j, p, now_ms):
+            continue
+        at = count
+        while at > 0:
+            above = (at - 1) // 2
+            if not gives_way_before(m, row, m[of.victims(m, above)]):
+                break
+            m[of.victims(m, at)] = m[of.victims(m, above)]
+            at = above
+        m[of.victims(m, at)] = row
+        count += 1
+    return count
+
+
+@compiled
+def drop_first(m: Ints, count: int) -> int:
+    """Take the first off the heap; how many are left."""
+    count -= 1
+    row, at = m[of.victims(m, count)], 0
+    while 2 * at + 1 < count:
+        child = 2 * at + 1
+        if child + 1 < count and gives_way_before(m, m[of.victims(m, child + 1)], m[of.victims(m, child)]):
+            child += 1
+        if not gives_way_before(m, m[of.victims(m, child)], row):
+            break
+        m[of.victims(m, at)] = m[of.victims(m, child)]
+        at = child
+    m[of.victims(m, at)] = row
+    return count
+
+
+@compiled
+def may_suffice(m: Ints, j: int, p: int, q: int, count: int) -> bool:
+    """A quick no: all that may be taken, while its pool still borrows, is less than what `j` lacks."""
+    if count == 0:
+        return False
+    if m[of.FLAG_PREEMPT_LOWER]:
+        return True
+    largest, borrowers, beyond = 0, 0, 0
+    for i in range(count):
+        largest = max(largest, m[of.run(m, m[of.victims(m, i)]) + RUN_WEIGHT])
+    for x in range(m[of.ROWS_POOL]):
+        if borrows_from(m, x, q):
+            borrowers += 1
+            beyond += m[of.pool(m, x) + POOL_USED] - m[of.pool(m, x) + POOL_NOMINAL]
+    if m[of.need(m, j)] == 0:
+        return True
+    free = scaled(max(m[of.free(m, p)], 0), m[of.place(m, p) + PLACE_WEIGHT])
+    return free + beyond + borrowers * largest + count + 1 >= weight(m, j, p)
+
+
+@compiled
+def take_back(m: Ints, j: int, o: int, away: int, last: int, now_ms: int) -> None:
+    """Of the `away` victims, kept from `last` downward, spare whom `j` doesn't need; the others are preempted."""
     gone = 0
     for i in range(away):
-        row = m[of.victims(m, i)]
+        row = m[of.victims(m, last - i)]
         set_aside(m, row, now_ms, 1)
         if fits(m, j, o, now_ms):
             continue
         set_aside(m, row, now_ms, -1)
-        m[of.victims(m, gone)] = row
+        m[of.victims(m, last - gone)] = row
         gone += 1
     q = m[of.job(m, j) + JOB_POOL]
     for i in range(gone):
-        row = m[of.victims(m, i)]
+        row = m[of.victims(m, last - i)]
         x = m[of.job(m, m[of.run(m, row) + RUN_JOB]) + JOB_POOL]
         occupy(
             m,

@@ -103,7 +103,7 @@ def put_off(turn: Step, job: Job) -> bool:
         return False
     at = better_slot(turn, job)
     if at is None:
-        job.deferred = 2
+        job.deferred = 3
         return False
     turn.world.saw("defer")
     job.status, job.not_before, job.deferred = AWAY, at, 1
