@@ -58,20 +58,22 @@ def _drawn(
     font = 13 if width == NARROW else 14
     ends = [x for row in rows for x in (row.mean, row.low, row.high) if x is not None]
     low, high = min([0.0, *ends]), max([0.0, *ends])
-    span = (high - low) or 1.0
+    if low == high:  # nothing changes anywhere: the line stands in the middle
+        low, high = -1.0, 1.0
+    span = high - low
     left, right = 12.0, width - 12.0
 
     def x(value: float) -> float:
         return left + (value - low) / span * (right - left)
 
     bottom = 56.0 * len(rows) + 8
-    parts = [svg.line(x(0), 0, x(0), bottom, "axis", svg.MUTED)]
+    parts: list[str] = []
     for index, row in enumerate(rows):
         parts += _row(row, 56.0 * index, width, font, x)
     anchor = "start" if x(0) < width * 0.25 else "end" if x(0) > width * 0.75 else "middle"
     parts.append(svg.label(x(0), bottom + 18, zero, font, anchor, fill=svg.MUTED))
     for value, side in ((low, "start"), (high, "end")):
-        if value and abs(x(value) - x(0)) > width * 0.45:
+        if any(ends) and value and abs(x(value) - x(0)) > width * 0.45:
             parts.append(
                 svg.label(0 if side == "start" else width, bottom + 18, say(value), font, side, fill=svg.MUTED)
             )
@@ -83,6 +85,7 @@ def _row(row: Interval, y: float, width: int, font: int, x: Callable[[float], fl
         svg.label(0, y + 16, row.name, font, **{"font-weight": "600"}),
         svg.label(width, y + 16, row.note, font, "end"),
         svg.line(0, y + 36, width, y + 36, "rule", svg.RULE),
+        svg.line(x(0), y + 25, x(0), y + 47, "axis", svg.MUTED),
     ]
     if row.low is not None and row.high is not None:
         parts.append(svg.rect(x(row.low), y + 32, max(x(row.high) - x(row.low), 2), 8, svg.paint(4)))

@@ -104,7 +104,7 @@ def result(request: HttpRequest, key: UUID) -> HttpResponse:
             "first": found.result["runs"][0],
             "left_out": [(count, say.word("left-out", cause)) for cause, count in found.result["left_out"].items()],
             "may_propose": may(person, "rules.propose", now=now).allowed,
-            "proposable": _proposable(here, found),
+            "proposable": _proposable(here, found, now),
         }
     return render(request, "portal-desk/what_if_result.html", context)
 
@@ -125,8 +125,9 @@ def _left_ms(found: WhatIf, now: int) -> int | None:
     return max(0, (now - found.started_ms) * (1000 - found.permille) // found.permille)
 
 
-def _proposable(here: ThisHub, found: WhatIf) -> list[str]:
-    """Ready-made rule sets of the result that the live hub can decide by."""
-    known = rule_sets.catalogue()
+def _proposable(here: ThisHub, found: WhatIf, now: int) -> list[str]:
+    """Ready-made rule sets of the result that the live hub can decide by, and does not yet."""
+    in_force = rules_in_force(here, now)
+    known = {name: one for name, one in rule_sets.catalogue().items() if one.rules != in_force}
     names = dict.fromkeys(run["rules"] for run in found.result["runs"])
     return [name for name in names if name in known and not services.not_live(here, known[name].rules)]
