@@ -54,7 +54,7 @@ def measure(case: str) -> Iterator[Figure]:
 def line(figure: Figure) -> str:
     reached = {True: "yes", False: "NO", None: "-"}[figure.reached]
     sign = {"at least": "≥", "at most": "≤", None: ""}[figure.reach]
-    reach = "" if figure.target is None else f"{sign} {figure.target:,g} {figure.unit}"
+    reach = "" if figure.target is None else f"{sign} {figure.target:,.10g} {figure.unit}"
     told = "; ".join(part for part in (figure.anchor, figure.note) if part)
     return f"{figure.what:<82} {_value(figure):>20}  {reach:>18}  {reached:^7}  {told}"
 

@@ -177,5 +177,5 @@ def jobs(count: int) -> Trace:
         projects=tuple(f"p{i}" for i in range(PROJECTS)),
         pools=tuple(f"pool{i}" for i in range(POOLS)),
         work_classes=("any",),
-        **{name: np.asarray(column, np.int64) for name, column in columns.items()},
+        **{name: np.asarray(column, np.int64) for name, column in columns.items()},  # type: ignore[arg-type]
     )

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tools.bench_cases.figure import Figure, best
+from tools.bench_cases.figure import Figure, best, seconds
 
 if TYPE_CHECKING:
     from fabrique.apps.this_hub import ThisHub
@@ -120,10 +120,10 @@ def ledger_figures() -> Iterator[Figure]:
         services.write("bench", {"n": number}, lines, now=now_ms())
 
     entries = POSTINGS // PER_ENTRY
-    written = best(lambda: [granted(number) for number in range(entries)], 1)
+    written = sum(seconds(partial(granted, number)) for number in range(entries))
     yield Figure(what=f"ledger: write an entry of {PER_ENTRY} postings", value=written / entries * 1000, unit="ms")
     yield Figure(what="ledger: write", value=POSTINGS / written, unit="postings/s")
-    booked = best(lambda: [admitted(number) for number in range(ADMISSIONS // PER_CYCLE)], 1)
+    booked = sum(seconds(partial(admitted, number)) for number in range(ADMISSIONS // PER_CYCLE))
     yield Figure(
         what="ledger: book admissions, each held in two units",
         value=ADMISSIONS / booked,

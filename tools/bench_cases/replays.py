@@ -186,8 +186,9 @@ def year(jobs: int = YEAR_JOBS) -> None:
     from fabrique.definitions import rules
     from fabrique.twin.generate import generate, workload
     from fabrique.twin.replay import replay
-    from fabrique.twin.study import Study
+    from fabrique.twin.study import Study, warm_up
 
+    warm_up()
     times = [time.perf_counter()]
     trace = generate(workload("exascale").model_copy(update={"jobs": jobs}), seed=1)
     times.append(time.perf_counter())

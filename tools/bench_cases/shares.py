@@ -197,5 +197,5 @@ def _trace(
         "slack_ms": zeros - 1,
         "after": zeros - 1,
     }
-    rest = dict.fromkeys(("nodes", "work_class", "tolerance_permille"), zeros)
-    return Trace(source=name, digest="", projects=pools, pools=pools, work_classes=("any",), **columns, **rest)
+    columns |= dict.fromkeys(("nodes", "work_class", "tolerance_permille"), zeros)
+    return Trace(source=name, digest="", projects=pools, pools=pools, work_classes=("any",), **columns)
