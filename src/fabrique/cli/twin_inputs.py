@@ -177,7 +177,7 @@ def _read_trace(flags: Flags) -> Trace:
     )
 
 
-# No public trace records what its users would consent to. On a hub, a trace without any is given this; its page says so.
+# No public trace records what its users would consent to. On a hub, a trace without any is given this, and says so.
 # Down to three fifths of the limit, the public sweeps lose a tenth of the throughput: most jobs would bear that.
 CONSENTS: Final = {
     "flexible_permille": 200,
