@@ -115,7 +115,7 @@ def ledger_figures() -> Iterator[Figure]:
         lines = [
             line
             for i in range(PER_CYCLE)
-            for line in booking.hold("bench-0", asks, {}, lambda *_: 10**9, f"hold-{number}-{i}")
+            for line in booking.hold("bench-holds", asks, {}, lambda *_: ADMISSIONS, f"hold-{number}-{i}")
         ]
         services.write("bench", {"n": number}, lines, now=now_ms())
 
@@ -123,6 +123,8 @@ def ledger_figures() -> Iterator[Figure]:
     written = sum(seconds(partial(granted, number)) for number in range(entries))
     yield Figure(what=f"ledger: write an entry of {PER_ENTRY} postings", value=written / entries * 1000, unit="ms")
     yield Figure(what="ledger: write", value=POSTINGS / written, unit="postings/s")
+    enough = booking.grant("bench-holds", "bench", [Amount(MJ, ADMISSIONS), Amount(MG, ADMISSIONS)], "bench-holds")
+    services.write("bench", {}, enough, now=now_ms())
     booked = sum(seconds(partial(admitted, number)) for number in range(ADMISSIONS // PER_CYCLE))
     yield Figure(
         what="ledger: book admissions, each held in two units",
@@ -130,6 +132,8 @@ def ledger_figures() -> Iterator[Figure]:
         unit="jobs/s",
         note=f"an entry a cycle, of {PER_CYCLE} jobs",
     )
+    all_held = [Amount(MJ, ADMISSIONS), Amount(MG, ADMISSIONS)]  # no job stands behind these holds
+    services.write("bench", {}, booking.release("bench-holds", all_held, "bench-holds"), now=now_ms())
     begin = time.perf_counter()
     report = verify()
     took = time.perf_counter() - begin
