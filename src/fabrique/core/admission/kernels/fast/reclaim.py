@@ -1,4 +1,4 @@
-"""Phases: reclaim and power. Who gives way, in which order, and never more than is needed."""
+"""Phase: reclaim. Who gives way, in which order, and never more than is needed."""
 
 from __future__ import annotations
 
@@ -6,29 +6,20 @@ from fabrique.core.admission.kernels.fast import directory as of
 from fabrique.core.admission.kernels.fast.compiled import compiled
 from fabrique.core.admission.kernels.fast.future import (
     catch_up,
-    take_critical_watts,
     take_criticals,
 )
-from fabrique.core.admission.kernels.fast.measure import cap_at, on_chain, scaled, watts, weight
+from fabrique.core.admission.kernels.fast.measure import scaled, weight
 from fabrique.core.admission.kernels.fast.memory import (
-    CRITICAL_AT,
-    LOWERED,
-    N_CRITICAL,
     N_PREEMPTS,
-    N_RECAPS,
 )
 from fabrique.core.admission.kernels.fast.order import rank_pool
 from fabrique.core.admission.kernels.fast.place import fits
 from fabrique.core.admission.kernels.fast.take import (
-    end_at,
     occupy,
     send_back,
-    set_level,
 )
 from fabrique.core.admission.tables import (
     CLOCK_RUNS,
-    DOMAIN_USED,
-    JOB_ELASTIC,
     JOB_LINE,
     JOB_POOL,
     JOB_PREEMPTIBLE,
@@ -41,9 +32,7 @@ from fabrique.core.admission.tables import (
     POOL_NO_BORROW,
     POOL_NOMINAL,
     POOL_USED,
-    PROFILE_END,
     PROFILE_FIRST,
-    RUN_CHOSEN,
     RUN_END,
     RUN_JOB,
     RUN_LEAVING,
@@ -72,16 +61,6 @@ def gives_way_before(m: Ints, a: int, b: int) -> bool:
 
 
 @compiled
-def insert_victim(m: Ints, count: int, row: int) -> int:
-    at = count
-    while at > 0 and gives_way_before(m, row, m[of.victims(m, at - 1)]):
-        m[of.victims(m, at)] = m[of.victims(m, at - 1)]
-        at -= 1
-    m[of.victims(m, at)] = row
-    return count + 1
-
-
-@compiled
 def preempt(m: Ints, row: int, wanted_by: int, now_ms: int) -> None:
     n = m[of.work(m, N_PREEMPTS)]
     m[of.preempts(m, n)], m[of.preempts(m, n) + 1] = (
@@ -90,77 +69,6 @@ def preempt(m: Ints, row: int, wanted_by: int, now_ms: int) -> None:
     )
     m[of.work(m, N_PREEMPTS)] = n + 1
     send_back(m, row, m[of.FLAG_BACKOFF_MS], now_ms)
-
-
-@compiled
-def recap(m: Ints, row: int, o: int, now_ms: int) -> None:
-    n = m[of.work(m, N_RECAPS)]
-    m[of.recaps(m, n)], m[of.recaps(m, n) + 1] = (m[of.run(m, row) + RUN_JOB], o)
-    m[of.work(m, N_RECAPS)] = n + 1
-    set_level(m, row, o, now_ms)
-
-
-@compiled
-def lower_option(m: Ints, row: int, over_mw: int) -> int:
-    """The level at the run's place that saves `over_mw` and still draws most, else the one that draws least; NONE."""
-    j, p, mw = (
-        m[of.run(m, row) + RUN_JOB],
-        m[of.option(m, m[of.run(m, row) + RUN_OPTION]) + OPTION_PLACE],
-        m[of.run(m, row) + RUN_MW],
-    )
-    enough, enough_mw, least, least_mw = (NONE, 0, NONE, 0)
-    f = m[of.job(m, j) + JOB_PROFILE]
-    for o in range(m[of.profile(m, f) + PROFILE_FIRST], m[of.profile(m, f) + PROFILE_END]):
-        if m[of.option(m, o) + OPTION_PLACE] != p:
-            continue
-        draws = watts(m, j, o)
-        if draws >= mw:
-            continue
-        if mw - draws >= over_mw and (enough == NONE or draws > enough_mw):
-            enough, enough_mw = (o, draws)
-        if least == NONE or draws < least_mw:
-            least, least_mw = (o, draws)
-    return least if enough == NONE else enough
-
-
-@compiled
-def candidates_in(m: Ints, d: int, consent: int) -> int:
-    """The runs of a domain whose jobs consent (a column of `job`), in the order in which they give way."""
-    count = 0
-    for i in range(m[of.clock(m, CLOCK_RUNS)]):
-        row = m[of.by_end(m, i)]
-        p = m[of.option(m, m[of.run(m, row) + RUN_OPTION]) + OPTION_PLACE]
-        if (
-            m[of.run(m, row) + RUN_LEAVING] == 0
-            and m[of.job(m, m[of.run(m, row) + RUN_JOB]) + consent] == 1
-            and on_chain(m, p, d)
-        ):
-            count = insert_victim(m, count, row)
-    return count
-
-
-@compiled
-def obey_caps(m: Ints, now_ms: int) -> None:
-    """A cap fell: lower the level of what consents, stop what writes checkpoints, spare what does neither."""
-    for d in range(m[of.ROWS_DOMAIN]):
-        cap = cap_at(m, d, now_ms, now_ms)
-        if m[of.domain(m, d) + DOMAIN_USED] <= cap:
-            continue
-        count = candidates_in(m, d, JOB_ELASTIC)
-        for i in range(count):
-            over = m[of.domain(m, d) + DOMAIN_USED] - cap
-            if over <= 0:
-                break
-            o = lower_option(m, m[of.victims(m, i)], over)
-            if o != NONE:
-                recap(m, m[of.victims(m, i)], o, now_ms)
-        if m[of.domain(m, d) + DOMAIN_USED] <= cap:
-            continue
-        count = candidates_in(m, d, JOB_PREEMPTIBLE)
-        for i in range(count):
-            if m[of.domain(m, d) + DOMAIN_USED] <= cap:
-                break
-            preempt(m, m[of.victims(m, i)], NONE, now_ms)
 
 
 @compiled
@@ -337,65 +245,3 @@ def take_back(m: Ints, j: int, o: int, away: int, last: int, now_ms: int) -> Non
         if x != q:
             m[of.pool(m, x) + POOL_NO_BORROW] = now_ms + m[of.FLAG_BACKOFF_MS]
             rank_pool(m, x)
-
-
-@compiled
-def raise_levels(m: Ints, now_ms: int) -> None:
-    """Water-fill: runs whose level was lowered get it back where the watts are there to stay."""
-    if m[of.work(m, LOWERED)] == 0:
-        return
-    count = 0
-    for i in range(m[of.clock(m, CLOCK_RUNS)]):
-        row = m[of.by_end(m, i)]
-        if m[of.run(m, row) + RUN_OPTION] == m[of.run(m, row) + RUN_CHOSEN] or m[of.run(m, row) + RUN_LEAVING] != 0:
-            continue
-        at = count
-        while at > 0 and started_before(m, row, m[of.victims(m, at - 1)]):
-            m[of.victims(m, at)] = m[of.victims(m, at - 1)]
-            at -= 1
-        m[of.victims(m, at)] = row
-        count += 1
-    if count > 0:
-        catch_up(m, now_ms)
-    for i in range(count):
-        row = m[of.victims(m, i)]
-        o, j = (m[of.run(m, row) + RUN_CHOSEN], m[of.run(m, row) + RUN_JOB])
-        new = watts(m, j, o)
-        end, new_end = (m[of.run(m, row) + RUN_END], end_at(m, row, o, now_ms))
-        if may_raise(m, row, new, new_end, now_ms):
-            p = m[of.option(m, o) + OPTION_PLACE]
-            for c in range(m[of.work(m, N_CRITICAL)]):
-                at = m[of.critical(m, c) + CRITICAL_AT]
-                if now_ms < at < end:
-                    take_critical_watts(m, c, p, -m[of.run(m, row) + RUN_MW])
-                if now_ms < at < new_end:
-                    take_critical_watts(m, c, p, new)
-            recap(m, row, o, now_ms)
-
-
-@compiled
-def started_before(m: Ints, a: int, b: int) -> bool:
-    if m[of.run(m, a) + RUN_START] != m[of.run(m, b) + RUN_START]:
-        return m[of.run(m, a) + RUN_START] < m[of.run(m, b) + RUN_START]
-    return m[of.run(m, a) + RUN_JOB] < m[of.run(m, b) + RUN_JOB]
-
-
-@compiled
-def may_raise(m: Ints, row: int, new_mw: int, new_end: int, now_ms: int) -> bool:
-    p, old = (
-        m[of.option(m, m[of.run(m, row) + RUN_OPTION]) + OPTION_PLACE],
-        m[of.run(m, row) + RUN_MW],
-    )
-    for h in range(m[of.WIDTH_CHAIN]):
-        d = m[of.chain(m, p) + h]
-        if d == NONE:
-            break
-        if m[of.domain(m, d) + DOMAIN_USED] - old + new_mw > cap_at(m, d, now_ms, now_ms):
-            return False
-        for c in range(m[of.work(m, N_CRITICAL)]):
-            at = m[of.critical(m, c) + CRITICAL_AT]
-            if now_ms < at < new_end:
-                back = old if at < m[of.run(m, row) + RUN_END] else 0
-                if m[of.critical_mw(m, c) + d] + back < new_mw:
-                    return False
-    return True

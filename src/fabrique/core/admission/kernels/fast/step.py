@@ -32,7 +32,8 @@ from fabrique.core.admission.kernels.fast.order import (
     rank_pool,
 )
 from fabrique.core.admission.kernels.fast.place import bind, choose, contended, say
-from fabrique.core.admission.kernels.fast.reclaim import obey_caps, raise_levels, reclaim, some_borrow
+from fabrique.core.admission.kernels.fast.power import obey_caps, raise_levels
+from fabrique.core.admission.kernels.fast.reclaim import reclaim, some_borrow
 from fabrique.core.admission.kernels.fast.take import begin, unjudged
 from fabrique.core.admission.tables import (
     BUDGETS,
