@@ -241,7 +241,7 @@ def give_back_row(m: Ints, row: int, p: int) -> None:
 
 @compiled
 def earliest(m: Ints, j: int, o: int, now_ms: int) -> int:
-    """The first instant after now from which `j` fits at `o` for its whole walltime; NONE. Leaves `w.row` there."""
+    """The first instant after now from which `j` fits at `o` for its whole walltime; NONE. Leaves `row` there."""
     p, mw, lasts = (m[of.option(m, o) + OPTION_PLACE], watts(m, j, o), length(m, j, o))
     resources = m[of.WIDTH_NEED]
     for r in range(resources):
@@ -349,7 +349,7 @@ def catch_up(m: Ints, now_ms: int) -> None:
 
 @compiled
 def promise(m: Ints, j: int, o: int, at_ms: int, now_ms: int) -> None:
-    """The reservation [at, at + walltime) of `j`, and its critical instant. `w.row` tells what runs leave there."""
+    """The reservation [at, at + walltime) of `j`, and its critical instant. `row` tells what runs leave there."""
     p, mw, lasts = (m[of.option(m, o) + OPTION_PLACE], watts(m, j, o), length(m, j, o))
     resources = m[of.WIDTH_NEED]
     take_criticals(m, j, p, mw, at_ms, at_ms + lasts, 1)

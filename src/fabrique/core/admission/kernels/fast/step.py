@@ -99,7 +99,7 @@ def advance(m: Ints, now_ms: int) -> None:
 
 @compiled
 def step(m: Ints, now_ms: int, explain: int) -> None:
-    """Decide now: starts, preemptions, changes of level and deferrals, done in the tables and listed in `w`.
+    """Decide now: starts, preemptions, changes of level and deferrals, done in the tables and listed.
 
     With `explain`, every job that waits learns why; without, the phases that only say so are left out.
     """
