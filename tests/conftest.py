@@ -229,11 +229,17 @@ def speaker() -> Callable[..., Speaker]:
 
 
 @pytest.fixture
-def here(db: None) -> Any:
-    """The hub at LaSalle on this machine, founded in the test's database; its jobs run for real."""
+def here(db: None) -> Iterator[Any]:
+    """The hub at LaSalle on this machine, founded in the test's database; its jobs run for real.
+
+    Read anew for each test, which may change it: what the process remembers of a hub is no test's to inherit.
+    """
     from django.conf import settings
 
+    from fabrique.apps import this_hub
     from fabrique.operate import founding
 
+    this_hub.forget()
     founding.make_home(settings.HOME, "ca-lasalle-hub", port=8000, now=1_800_000_000_000)
-    return founding.furnish(now=1_800_000_000_000)
+    yield founding.furnish(now=1_800_000_000_000)
+    this_hub.forget()

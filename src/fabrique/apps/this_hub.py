@@ -212,6 +212,11 @@ def this_hub() -> ThisHub:
     return _load(_Key(settings.HOME, changed))
 
 
+def forget() -> None:
+    """The next `this_hub` reads the files again."""
+    _load.cache_clear()
+
+
 @lru_cache(maxsize=4)
 def _load(key: _Key) -> ThisHub:
     found, complaints = deployment.read(key.home / deployment.FILE_NAME)
