@@ -72,7 +72,7 @@ class Loop:
 
     def cycle(self) -> Turn:
         """One turn. Nothing is done, and that is said, while another loop holds the lease."""
-        now = self.clock()
+        now, begun = self.clock(), time.monotonic()
         epoch = cycle.take_lease(self.holder, now=now, life_ms=LEASE_MS)
         if epoch is None:
             return Turn(leader=False)
@@ -89,7 +89,9 @@ class Loop:
             self._resolve(cycle.live_runs(), sight, epoch)
         self._decide_and_act(state, sight, epoch, turn)
         self._replays.attend(now)
-        HubState.objects.filter(pk=1).update(last_cycle_ms=now, cycles=state.cycles + 1)
+        took = round((time.monotonic() - begun) * 1000)
+        last = {"last_cycle_ms": now, "last_cycle_took_ms": took, "silent": dict(sight.silent)}
+        HubState.objects.filter(pk=1).update(cycles=state.cycles + 1, **last)
         return turn
 
     # --- settle ---------------------------------------------------------------------------------------------

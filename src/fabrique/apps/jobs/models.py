@@ -108,6 +108,8 @@ class HubState(models.Model):
     observe_only_since_ms = models.BigIntegerField(null=True)
     gap_from_ms = models.BigIntegerField(null=True)  # the backup's instant: what came after is unknown
     last_cycle_ms = models.BigIntegerField(null=True)
+    last_cycle_took_ms = models.BigIntegerField(null=True)
+    silent = models.JSONField(default=dict)  # engine -> why it did not answer in the last cycle
     cycles = models.BigIntegerField(default=0)
     decided = models.JSONField(default=dict)  # what the next decision has to know of those before
     meter_state = models.JSONField(default=dict)  # the counters where the last window ended
