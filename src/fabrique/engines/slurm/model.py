@@ -12,6 +12,8 @@ from typing import Final, Literal, Protocol
 
 OURS: Final = "run-"  # the name of a job that the hub submitted is its intent
 THEIRS: Final = re.compile(r"slurm-(\d+)-(\d+)")  # the handle of a job that came by Slurm's own door
+LICENCE_SERVER: Final = "fabrique"  # a licence that changes live is a resource of the accounting: `fabrique_w@fabrique`
+LICENCE_W: Final = 100  # watts in one licence
 
 
 @dataclass(frozen=True, slots=True)
