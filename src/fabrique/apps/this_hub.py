@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from django.conf import settings
 
+from fabrique.apps import connected
 from fabrique.apps.ledger import services as ledger
 from fabrique.core import sovereignty
 from fabrique.core.access import Mode
@@ -27,68 +28,49 @@ from fabrique.definitions.deployment import Deployment
 from fabrique.grid.live import Hourly
 
 YEAR_MS = 365 * 86_400_000
-PUE_OF_ONE_MACHINE = 1_000  # a lone machine has no facility around it; the meter is its own
 
 
 class ThisHub:
-    """One home's hub. Watts are at the meter; `cap_w` bounds what the connected machine may draw in all."""
+    """One home's hub. Watts are at the meter; `cap_w` bounds what is connected may draw in all."""
 
     def __init__(self, home: Path, hub: Hub, deployment: Deployment) -> None:
         self.home, self.hub, self.deployment = home, hub, deployment
         self.local = deployment.local
-        self.cores = deployment.local.cores
-        self.cap_w: int | None = deployment.local.cap_w
-        self.pue_permille = PUE_OF_ONE_MACHINE
+        self.connected = connected.of(deployment, _site_in(hub, deployment.local.zone).id, accelerators.catalogue())
+        self.cores = self.connected.cores
+        self.cap_w: int | None = self.connected.cap_w
+        self.base_w = self.connected.base_w
+        self.pue_permille = self.connected.pue_permille
         self.core_idle_w = deployment.energy.idle_w
         self.core_max_w = deployment.energy.max_w
         self.model_error_permille = deployment.energy.error_permille
         self.shares: Mapping[str, int] = deployment.pools
         self.currency = deployment.money.currency
         self.languages = hub.languages
-        self.zone = deployment.local.zone
+        self.zone = self.connected.zone
+        self.site = self.connected.site
 
     @cached_property
     def kinds(self) -> Mapping[str, DeviceKind]:
         return accelerators.catalogue()
 
-    @cached_property
+    @property
     def devices(self) -> Mapping[str, Device]:
         """Each connected kind and what sort of device it is."""
-        return {kind: "core" if sort == "core" else "accelerator" for kind, sort in self.local.kinds.items()}
+        return self.connected.kinds
 
     @cached_property
     def units(self) -> Mapping[str, Unit]:
         return {kind: time_unit(device, kind) for kind, device in self.devices.items()}
 
-    @cached_property
+    @property
     def offers(self) -> tuple[Offer, ...]:
-        """What this machine hands out: its accelerators by kind, and its cores."""
-        engine = next(e.name for e in self.deployment.engines if self.local.partition in e.partitions)
-        found = []
-        for kind, device in sorted(self.devices.items()):
-            count = self.count(kind)
-            known = self.kinds.get(kind)
-            found.append(
-                Offer(
-                    partition=self.local.partition,
-                    engine=engine,
-                    site=self.site,
-                    kind=kind,
-                    device=device,
-                    unit=self.units[kind],
-                    milli_devices=count * 1000,
-                    cores=self.cores,
-                    memory_mb=self.local.memory_mb,
-                    device_w=0 if device == "core" else (known.board_w if known and known.board_w else 0),
-                    core_w=self.core_max_w - self.core_idle_w,
-                    core_idle_w=self.core_idle_w,
-                )
-            )
-        return tuple(found)
+        """What is handed out: accelerators by kind, and cores."""
+        return self.connected.offers
 
     def count(self, kind: str) -> int:
         """How many devices of `kind` are connected."""
-        return self.cores if kind == self.local.core_kind else sum(g.kind == kind for g in self.local.gpus)
+        return self.connected.counts[kind]
 
     def yearly_capacity(self, kind: str) -> int:
         """Device-milliseconds of a year of 365 days."""
@@ -96,23 +78,13 @@ class ThisHub:
 
     @cached_property
     def site_of_record(self) -> Site:
-        """The site of the definition that this machine stands for: the one in its grid zone, else the first."""
-        own = [s for s in self.hub.sites if s.zone.best == self.zone]
-        return (own or list(self.hub.sites))[0]
-
-    @property
-    def site(self) -> str:
-        return self.site_of_record.id
+        """The site of the definition that what is connected stands for: the one named, or in its zone, or the first."""
+        named = next((s for s in self.hub.sites if s.id == self.site), None)
+        return named or _site_in(self.hub, self.zone)
 
     @property
     def timezone(self) -> str:
         return self.site_of_record.timezone
-
-    @property
-    def base_w(self) -> int:
-        """What the machine draws with no job: idle cores and idle devices."""
-        idle = [self.kinds[g.kind].idle_w or 0 for g in self.local.gpus if g.kind in self.kinds]
-        return self.core_idle_w * self.cores + sum(idle)
 
     @cached_property
     def modes(self) -> tuple[Mode, ...]:
@@ -183,6 +155,11 @@ class ThisHub:
             operator=str(self.hub.operator.best or ""),
             nexus=None if told is None else known.get(told, "assess"),
         )
+
+
+def _site_in(hub: Hub, zone: str) -> Site:
+    own = [s for s in hub.sites if s.zone.best == zone]
+    return (own or list(hub.sites))[0]
 
 
 class Told(NamedTuple):

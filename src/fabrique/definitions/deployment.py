@@ -14,11 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AwareDatetime, Field, TypeAdapter
 
 from fabrique.core.errors import FabriqueError
 from fabrique.core.units import unit
+from fabrique.definitions.cluster import Cluster, cluster_rules
 from fabrique.definitions.complaints import Complaint, by_place
+from fabrique.definitions.parts import Folders, Id, Name, Part, Watts
 from fabrique.definitions.validation import validate
 from fabrique.definitions.yaml import Document, FieldPath, Place, decode, read_bytes
 
@@ -26,16 +28,6 @@ FILE_NAME: Final = "fabrique.toml"
 MOST_BYTES: Final = 262_144
 VERSION: Final = 1
 PPM: Final = 1_000_000
-
-Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
-_UNPRINTED: Final = r"\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff"  # what no text of the file may hold
-Name = Annotated[str, Field(pattern=rf"^[^{_UNPRINTED}]{{1,200}}$")]
-Watts = Annotated[int, Field(ge=0, le=10**9)]
-Folders = Annotated[str, Field(pattern=rf"^/[^{_UNPRINTED}:]*(:/[^{_UNPRINTED}:]*)*$", max_length=4_000)]
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class HubOf(Part):
@@ -53,7 +45,7 @@ class Portal(Part):
 
 class EngineOf(Part):
     name: Id
-    kind: Literal["local"]
+    kind: Literal["local", "slurm"]
     partitions: tuple[Id, ...] = Field(min_length=1, max_length=1_000)
 
 
@@ -120,6 +112,12 @@ class Deployment(Part):
     pools: dict[Id, Annotated[int, Field(ge=0, le=PPM)]] = {}
     engines: tuple[EngineOf, ...] = Field(min_length=1, max_length=100)
     grid: tuple[GridFiles, ...] = Field(default=(), max_length=100)
+    clusters: tuple[Cluster, ...] = Field(default=(), max_length=1)  # one, so far
+
+    @property
+    def cluster(self) -> Cluster | None:
+        """The Slurm cluster that the hub runs on; None: it runs on this machine."""
+        return next(iter(self.clusters), None)
 
     @property
     def created_ms(self) -> int:
@@ -178,6 +176,10 @@ def write(deployment: Deployment) -> str:
         lines += _table("[engines]", engine.model_dump())
     for files in deployment.grid:
         lines += _table("[grid]", files.model_dump())
+    for cluster in deployment.clusters:
+        lines += _table("[clusters]", cluster.model_dump(exclude={"partitions"}))
+        for partition in cluster.partitions:
+            lines += _table("[clusters.partitions]", partition.model_dump())
     return "\n".join(lines) + "\n"
 
 
@@ -229,7 +231,9 @@ def _rules(document: Document, deployment: Deployment) -> Iterable[Complaint]:
 
 
 def _partitions(document: Document, deployment: Deployment) -> Iterable[Complaint]:
-    """Every partition is served by one engine, and this machine by one."""
+    """Every partition is served by one engine of its kind, and what is connected by one."""
+    kinds = {p.id: "slurm" for c in deployment.clusters for p in c.partitions}
+    kinds = kinds or {deployment.local.partition: "local"}
     seen: set[str] = set()
     names: set[str] = set()
     for i, engine in enumerate(deployment.engines):
@@ -239,13 +243,19 @@ def _partitions(document: Document, deployment: Deployment) -> Iterable[Complain
         for partition in engine.partitions:
             if partition in seen:
                 yield document.complaint(("engines", i, "partitions"), "hub.duplicate-id", id=partition)
-            elif partition != deployment.local.partition:
+            elif kinds.get(partition) != engine.kind:
                 yield document.complaint(
                     ("engines", i, "partitions"), "hub.unknown-reference", kind="partition", id=partition
                 )
             seen.add(partition)
-    if deployment.local.partition not in seen:
-        yield document.complaint(("engines",), "value.missing", key=deployment.local.partition)
+    for missing in sorted(kinds.keys() - seen):
+        yield document.complaint(("engines",), "value.missing", key=missing)
+    for i, cluster in enumerate(deployment.clusters):
+        if cluster.engine not in names:
+            yield document.complaint(
+                ("clusters", i, "engine"), "hub.unknown-reference", kind="engine", id=cluster.engine
+            )
+        yield from cluster_rules(document, cluster)
 
 
 # --- places, which tomllib does not give ------------------------------------------------------------------------------
@@ -268,10 +278,15 @@ def _places(text: str) -> Iterator[tuple[FieldPath, Place]]:
     yield (), (1, 1)
     for number, line in enumerate(text.split("\n"), start=1):
         if head := _HEAD.fullmatch(line):
-            table = tuple(head[2].split("."))
+            outer, _, last = head[2].rpartition(".")
+            # a table inside an element of a list is that element's
+            table = (*outer.split("."), *((counts[outer],) if outer in counts else ())) if outer else ()
+            table = (*table, last)
             yield table, (number, 1)
             if head[1] == "[[":
                 counts[head[2]] = counts.get(head[2], -1) + 1
+                for inner in [name for name in counts if name.startswith(f"{head[2]}.")]:
+                    del counts[inner]  # the next element counts its own from the start
                 table = (*table, counts[head[2]])
                 yield table, (number, 1)
         elif pair := _PAIR.fullmatch(line):

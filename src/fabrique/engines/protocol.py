@@ -53,10 +53,28 @@ class DeviceSlot:
 
 @dataclass(frozen=True, slots=True)
 class JobUser:
-    """On whose behalf the run is: `label` for people, `uid` where the isolation gives each project its own user."""
+    """On whose behalf the run is: `label` for people, `uid` where the isolation gives each project its own user.
+
+    `login` is the account of the person on a cluster; None there: the run is the hub's own user's.
+    """
 
     label: str
     uid: int | None = None
+    login: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where on a cluster: its partition, the account and QoS that pay there, and the devices of each of its nodes.
+
+    `gres` is a node's part, as the cluster writes it (gpu:h100:2); empty for cores alone.
+    """
+
+    partition: str
+    account: str
+    qos: str = ""
+    nodes: int = 1
+    gres: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +101,7 @@ class RunSpec:
     grace_ms: int = 5_000
     environment: Mapping[str, str] = field(default_factory=dict)
     power_limit_w: int | None = None
+    where: Where | None = None  # an engine of many nodes needs it; one machine has no use for it
 
     def __post_init__(self) -> None:
         check_intent(self.intent)

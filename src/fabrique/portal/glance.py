@@ -181,14 +181,13 @@ def end_of(run: Run) -> int:
 
 
 def devices(here: ThisHub, runs: Iterable[Run]) -> list[Devices]:
-    """What this machine has connected, and how much of it is handed out."""
+    """What is connected, and how much of it is handed out."""
     used: Counter[str] = Counter()
     for run in runs:
         used[run.kind] += run.share_milli
     found = []
     for kind, device in sorted(here.devices.items(), key=lambda item: (item[1] == "core", item[0])):
-        vendors = {gpu.vendor for gpu in here.local.gpus if gpu.kind == kind}
-        vendor = min(vendors, default="")
+        vendor = here.connected.vendors.get(kind, "")
         found.append(Devices(kind, device, vendor, here.count(kind) * 1000, used[kind]))
     return found
 

@@ -17,7 +17,7 @@ from fabrique.core.units import MG, MJ, MJ_PER_KWH, Amount, Unit, ceil_divide, i
 class Offer:
     """One kind of device that a connected partition hands out. Watts are upper bounds for one whole device or core.
 
-    `cores` and `memory_mb` are the partition's, shared by all that it offers.
+    `cores` and `memory_mb` are the partition's, shared by all that it offers; its `nodes` are alike.
     """
 
     partition: str
@@ -32,6 +32,7 @@ class Offer:
     device_w: int
     core_w: int  # above its idle draw, which is drawn anyway
     core_idle_w: int
+    nodes: int = 1
 
 
 def candidates(spec: JobSpec, offers: Sequence[Offer]) -> tuple[tuple[Offer, ...], Reason | None]:
@@ -54,13 +55,18 @@ def _accepts(spec: JobSpec, offer: Offer) -> bool:
 
 
 def _lack(spec: JobSpec, offer: Offer) -> Reason | None:
+    devices = offer.milli_devices if offer.device != "core" else 0
     asks = (
-        ("accelerators", spec.milli_devices, offer.milli_devices if offer.device != "core" else 0),
+        ("accelerators", spec.milli_devices, devices),
         ("cores", spec.cores, offer.cores),
         ("memory", spec.memory_mb or 0, offer.memory_mb),
-        ("nodes", spec.nodes, 1),
     )
-    for resource, asked, most in asks:
+    if spec.nodes > offer.nodes:
+        return reason(
+            "refuse.too-large", partition=offer.partition, resource="nodes", asked=spec.nodes, most=offer.nodes
+        )
+    for resource, asked, whole in asks:
+        most = whole * spec.nodes // offer.nodes  # what so many of its nodes have
         if asked > most:
             return reason("refuse.too-large", partition=offer.partition, resource=resource, asked=asked, most=most)
     return None
