@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fabrique.definitions import cluster as c
 from fabrique.definitions import deployment as d
 from fabrique.definitions.complaints import say
 
@@ -157,6 +158,57 @@ def test_a_broken_file_is_told_at_its_line(old: str, new: str, start: str, code:
 def test_two_engines_never_serve_one_partition() -> None:
     text = TEXT + '\n[[engines]]\nname = "other"\nkind = "local"\npartitions = ["this-machine"]\n'
     assert told(text) == [(len(text.splitlines()), "engines[1].partitions", "hub.duplicate-id")]
+
+
+# --- a Slurm cluster ----------------------------------------------------------------------------------------------
+
+NODES = c.ClusterPartition(
+    id="gpu", names=("gpu", "flex"), kind="h100-sxm", core_kind="lab-core", gres="gpu:h100",
+    nodes=8, devices=8, cores=96, memory_mb=1_000_000, idle_w=900, device_w=620, core_w=4,
+)  # fmt: skip
+CLUSTER = c.Cluster(
+    engine="lab", cluster="lab", site="lasalle", zone="CA-QC", cap_w=60_000, cap_basis="assumed",
+    conf="/etc/slurm/slurm.conf", partitions=(NODES, NODES.model_copy(update={"id": "cpu", "names": ("cpu",)})),
+)  # fmt: skip
+ON_SLURM = PLAIN.model_copy(
+    update={
+        "clusters": (CLUSTER,),
+        "engines": (d.EngineOf(name="lab", kind="slurm", partitions=("gpu", "cpu")),),
+    }
+)
+
+
+def test_a_hub_on_a_cluster_reads_back_what_it_wrote() -> None:
+    back, complaints = d.parse(d.write(ON_SLURM).encode(), "f")
+    assert complaints == []
+    assert back == ON_SLURM
+    assert back is not None and back.cluster is not None
+    assert back.cluster.kinds == {"h100-sxm": "accelerator", "lab-core": "core"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "start", "nth", "code"),
+    [
+        ('names = ["cpu"]', 'names = ["flex"]', 'names = ["flex"]', 0, "hub.duplicate-id"),
+        ('id = "cpu"', 'id = "gpu"', "partitions = ", 0, "hub.duplicate-id"),
+        ('gres = "gpu:h100"', "", "[[clusters.partitions]]", 1, "value.missing"),
+        ('gres = "gpu:h100"', 'gres = "gpu:h100;x"', "gres", 1, "value.pattern"),
+        ("cap_w = 60000", "cap_w = 14399", "cap_w = 14399", 0, "value.bound"),
+        ('conf = "/etc', 'conf = "etc', "conf", 0, "value.pattern"),
+        ('transport = "commands"', 'transport = "rest"', "[[clusters]]", 0, "value.missing"),
+        ('cluster = "lab"', 'cluster = "-lab"', "cluster = ", 0, "value.pattern"),
+        ('engine = "lab"', 'engine = "bal"', "engine", 0, "hub.unknown-reference"),
+        ('kind = "slurm"', 'kind = "local"', "partitions = ", 0, "hub.unknown-reference"),
+    ],
+)
+def test_a_broken_cluster_is_told_at_its_line(old: str, new: str, start: str, nth: int, code: str) -> None:
+    head, mark, tail = d.write(ON_SLURM).rpartition(old)
+    assert mark, old
+    text = head + new + tail
+    if old == 'id = "cpu"':
+        text = text.replace('partitions = ["gpu", "cpu"]', 'partitions = ["gpu", "gpu"]')
+    lines = [i for i, line in enumerate(text.splitlines(), 1) if line.startswith(start)]
+    assert (lines[nth], code) in [(line, one) for line, _, one in told(text)], told(text)
 
 
 def test_the_grids_files_are_named_once_a_zone() -> None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 OURS: Final = "run-"  # the name of a job that the hub submitted is its intent
-THEIRS: Final = re.compile(r"slurm-(\d+)-(\d+)")  # the handle of a job that came by Slurm's own door
+# the handle of a job that came by Slurm's own door: its id (of the array, with the task) and its submission
+THEIRS: Final = re.compile(r"slurm-(\d+)(?:-t(\d+))?-(\d+)")
 LICENCE_SERVER: Final = "fabrique"  # a licence that changes live is a resource of the accounting: `fabrique_w@fabrique`
 LICENCE_W: Final = 100  # watts in one licence
 
@@ -42,7 +43,8 @@ class QueuedJob:
     """One job, or one task of an array, as the controller knows it now; it forgets a job minutes after its end.
 
     `state` is Slurm's base state (PENDING, RUNNING, COMPLETED, …), `flags` what it adds (COMPLETING, REQUEUED, …).
-    A pending array is one entry with `tasks` > 1 until Slurm splits it. `reason` is Slurm's own word.
+    A pending array is one entry with all its `task_ids` until Slurm splits it (`tasks` of them, at most `tasks_at_once`
+    together); each task has a job id of its own only from then on. `reason` is Slurm's own word.
     """
 
     job_id: int
@@ -57,6 +59,8 @@ class QueuedJob:
     array_id: int | None = None
     array_task: int | None = None
     tasks: int = 1
+    task_ids: tuple[int, ...] = ()
+    tasks_at_once: int | None = None
     submitted_ms: int
     eligible_ms: int | None = None
     started_ms: int | None = None
@@ -86,7 +90,7 @@ class QueuedJob:
     @property
     def handle(self) -> str:
         """The intent of one that the hub submitted; else its id with its submission, which a requeue renews."""
-        return self.name if self.name.startswith(OURS) else f"slurm-{self.job_id}-{self.submitted_ms // 1000}"
+        return handle_of(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +165,20 @@ class Record:
 
     @property
     def handle(self) -> str:
-        return self.name if self.name.startswith(OURS) else f"slurm-{self.job_id}-{self.submitted_ms // 1000}"
+        return handle_of(self)
+
+
+def handle_of(job: QueuedJob | Record, task: int | None = None) -> str:
+    """The engine's name of one run: the same in the queue and in the accounting. `task`: one of a pending array's.
+
+    A name of ours proves nothing by itself: whoever submitted it has to be looked at.
+    """
+    if job.name.startswith(OURS):
+        return job.name
+    submitted, task = job.submitted_ms // 1000, job.array_task if task is None else task
+    if job.array_id is not None and task is not None:
+        return f"slurm-{job.array_id}-t{task}-{submitted}"
+    return f"slurm-{job.job_id}-{submitted}"
 
 
 @dataclass(frozen=True, slots=True)
