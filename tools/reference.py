@@ -203,16 +203,17 @@ def meaning_of(view: Any) -> str:
     return str(documented.__doc__ or "").strip().partition("\n")[0]
 
 
-def metrics_declared() -> dict[str, tuple[str, str]]:
-    """Name -> (kind, help) of every metric family that the source makes with a literal name."""
-    found: dict[str, tuple[str, str]] = {}
+def metrics_declared() -> dict[str, tuple[str, str, str]]:
+    """Name -> (kind, labels, help) of every metric family that the source makes with a literal name."""
+    found: dict[str, tuple[str, str, str]] = {}
     for path in sorted(SOURCE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 kind = ast.unparse(node.func).rpartition(".")[2].removesuffix("MetricFamily")
                 literals = [a.value for a in node.args[:2] if isinstance(a, ast.Constant) and isinstance(a.value, str)]
                 if kind in METRIC_KINDS and len(literals) == 2:
-                    found[literals[0]] = (kind.lower(), literals[1])
+                    labels = [name for k in node.keywords if k.arg == "labels" for name in ast.literal_eval(k.value)]
+                    found[literals[0]] = (kind.lower(), ", ".join(f"`{name}`" for name in labels), literals[1])
     return found
 
 
@@ -220,8 +221,11 @@ def metrics() -> str:
     rows = [(f"`{name}`", *described_) for name, described_ in sorted(metrics_declared().items())]
     if not rows:
         return page("Metrics", "The hub publishes no metric for collectors yet.", "")
-    introduction = "What `/metrics` gives to a collector, in Prometheus's text format."
-    return page("Metrics", introduction, table(("name", "kind", "meaning"), rows))
+    introduction = (
+        "What `/metrics` gives to a collector, in Prometheus's text format. What is not known has no sample. How to "
+        "collect it, and the dashboard that draws it, are in [the operator's guide](../operator.md#metrics)."
+    )
+    return page("Metrics", introduction, table(("name", "kind", "labels", "meaning"), rows))
 
 
 PAGES: dict[str, Callable[[], str]] = {

@@ -102,6 +102,7 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "sovereign.unknown": ("attribute",),
     # rights: why a person may or may not
     "right.own": (),
+    "right.collector": (),
     "right.role": ("role",),
     "right.member": ("project",),
     "right.none": (),

@@ -137,6 +137,7 @@ SENTENCES: Final[dict[str, str]] = {
     "sovereign.foreign-reach": msg("Reach of foreign law over {entity}: {nexus}."),
     "sovereign.unknown": msg("Not known, hence not allowed without a person's decision: {attribute}."),
     # rights
+    "right.collector": msg("You collect the hub's metrics, with its token or from its own machine."),
     "right.own": msg("It is your own."),
     "right.role": msg("You hold the role: {role}."),
     "right.member": msg("You are a member of the project {project}."),

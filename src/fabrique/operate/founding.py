@@ -93,6 +93,7 @@ def _make_keys(folder: Path) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     _write(folder / "ledger.key", secrets.token_hex(32) + "\n", 0o600)
     _write(folder / "django.key", secrets.token_urlsafe(48) + "\n", 0o600)
+    _write(folder / "metrics.key", secrets.token_urlsafe(32) + "\n", 0o600)
 
 
 def _write(path: Path, text: str, mode: int) -> None:

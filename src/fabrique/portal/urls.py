@@ -5,7 +5,7 @@ from __future__ import annotations
 from allauth.account import views as account
 from django.urls import URLPattern, URLResolver, include, path
 
-from fabrique.portal.pages import files, home, hub, language, search, sign_in
+from fabrique.portal.pages import files, home, hub, language, metrics, search, sign_in
 
 # no address of allauth's that would promise a mail: no mail server is assumed
 accounts: list[URLPattern | URLResolver] = [
@@ -27,6 +27,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("sign-in/<str:token>", sign_in.by_link, name="sign-in"),
     path("verifier.py", files.verifier, name="verifier"),
     path("healthz", files.health, name="healthz"),
+    path("metrics", metrics.metrics, name="metrics"),
     path("", include("fabrique.portal.desk_urls")),
     path("account/", include(accounts)),
 ]

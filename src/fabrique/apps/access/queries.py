@@ -129,6 +129,18 @@ def budget_lines(allocation: Allocation, *, now: int) -> tuple[BudgetLine, ...]:
     return tuple(lines)
 
 
+def pool_balances() -> dict[tuple[str, Unit], dict[str, int]]:
+    """(pool, unit) -> bucket -> sum over all its allocations; granted is what was granted, not its contra account."""
+    pools = {str(key): pool for key, pool in Allocation.objects.values_list("pk", "pool")}
+    found: dict[tuple[str, Unit], dict[str, int]] = {}
+    for (name, unit), value in ledger.balances("allocation:").items():
+        _, allocation, bucket = name.split(":", 2)
+        if allocation in pools:
+            sums = found.setdefault((pools[allocation], unit), dict.fromkeys(BUCKETS, 0))
+            sums[bucket] += -value if bucket == "granted" else value
+    return found
+
+
 def _bookable(allocation: str, unit: Unit, policy: Policy) -> int | None:
     left = room(allocation, unit, policy, ledger.balance)
     return None if left is None else max(left, 0)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from django.db.models import QuerySet
+from django.db.models import Count, F, Min, QuerySet
+from django.db.models.fields.json import KT
 
-from fabrique.apps.jobs.models import FINAL, Job, Run
+from fabrique.apps.jobs.models import FINAL, Intent, Job, Run
 from fabrique.apps.jobs.services import reason_of
 from fabrique.apps.people.models import Person
 from fabrique.core.job import JobState
@@ -55,3 +56,38 @@ def jobs_of(person: Person) -> QuerySet[Job]:
     """The jobs of all projects of the person, newest first."""
     mine = Job.objects.filter(project__members__person=person, project__members__until_ms__isnull=True)
     return mine.select_related("project").distinct()
+
+
+# --- counts: of jobs, never whose they are ------------------------------------------------------------------------
+
+
+def alive_by_pool() -> dict[tuple[str, str], int]:
+    """(state, pool) -> jobs that are not over."""
+    alive = Job.objects.exclude(status__in=FINAL).order_by()
+    rows = alive.values_list("status", "allocation__pool").annotate(n=Count("pk"))
+    return {(status, pool): n for status, pool, n in rows}
+
+
+def waiting_by_reason() -> dict[tuple[str, str, str], int]:
+    """(code of the reason, partition it names, pool) -> jobs that wait; "" where there is none."""
+    waiting = Job.objects.filter(status=JobState.PENDING.value).order_by()
+    told = waiting.values(code=KT("reason__code"), partition=KT("reason__partition"), pool=F("allocation__pool"))
+    return {(r["code"] or "", r["partition"] or "", r["pool"]): r["n"] for r in told.annotate(n=Count("pk"))}
+
+
+def longest_waiting() -> int | None:
+    """When the job that waits longest was submitted."""
+    waiting = Job.objects.filter(status=JobState.PENDING.value)
+    first: int | None = waiting.aggregate(first=Min("submitted_ms"))["first"]
+    return first
+
+
+def over_by_state() -> dict[str, int]:
+    """State -> jobs that are over, ever."""
+    over = Job.objects.filter(status__in=FINAL).order_by()
+    return dict(over.values_list("status").annotate(n=Count("pk")))
+
+
+def unresolved_by_act() -> dict[str, int]:
+    """Act -> intents that no engine has confirmed yet."""
+    return dict(Intent.objects.filter(resolved_ms__isnull=True).order_by().values_list("act").annotate(n=Count("pk")))

@@ -17,6 +17,7 @@ MEMBER: Final = "member"  # of the project at hand
 PI: Final = "pi"  # of the project at hand
 PROPOSER: Final = "proposer"  # of the rules at hand: takes a right away, as does the next
 PROPOSERS_ORGANISATION: Final = "proposers-organisation"
+COLLECTOR: Final = "collector"  # a program with the hub's token for metrics, or on the hub's own machine
 SAME_ORGANISATION: Final = "same-organisation"  # as the applicant: gives no right, takes one away
 
 STAFF: Final = (Role.OPERATOR, Role.COORDINATOR)
@@ -47,6 +48,9 @@ ACTIONS: Final[Mapping[str, Rule]] = {
     "pool.statement": Rule((*STAFF, Role.FUNDER, Role.AUDITOR), "Who pays, who runs, who audits."),
     "operate.view": Rule((*STAFF, Role.AUDITOR), "The machine room: who runs it and who audits it."),
     "operate.resume": Rule((Role.OPERATOR,), "Only who runs the machine lets it act again."),
+    "metrics.view": Rule(
+        (COLLECTOR, *STAFF, Role.AUDITOR), "Sums without names: the hub's collector, who runs, audits."
+    ),
     "rules.view": Rule((*STAFF, Role.FUNDER, Role.AUDITOR), "By which rules the hub decides: who runs, pays, audits."),
     "rules.propose": Rule((Role.OPERATOR,), "Who runs the machine knows which rules it needs."),
     "rules.consent": Rule((Role.COORDINATOR, Role.FUNDER), "A second person, of another role and organisation."),
@@ -75,12 +79,14 @@ def may(
 ) -> Answer:
     """Whether `person`, who stands in `relations` to the `subject`, may do `action`.
 
-    The caller that knows the subject names the relations (`applicant`, `member`, `pi`, `same-organisation`): this
-    table knows no table but its own. Raises KeyError on an action that is not in the table.
+    The caller that knows the subject names the relations (`applicant`, `member`, `pi`, `same-organisation`,
+    `collector`): this table knows no table but its own. Raises KeyError on an action that is not in the table.
     """
     rule = ACTIONS[action]
     if ANYONE in rule.allowed:
         return Answer(True, reason("right.own"))
+    if relations & {COLLECTOR} & set(rule.allowed):
+        return Answer(True, reason("right.collector"))
     if person is None or not person.is_active:
         return Answer(False, reason("right.none"))
     if action in SEPARATED and relations:
