@@ -14,13 +14,22 @@ FINAL = tuple(state.value for state in JobState if is_over(state))
 
 
 class Job(models.Model):
-    """What is asked. `number` is what people type; `spec` is the checked header and flags, `script` the text."""
+    """What is asked. `number` is what people type; `spec` is the checked header and flags, `script` the text.
+
+    A job that came by an engine's own door (`sbatch`) has that engine's name in `door`, no script here, and no
+    submitter while nobody of the hub is known by its `login`. `outside_id` is the engine's own name of it, as people
+    see it there; `handle` is what we call its present attempt when we talk to the engine.
+    """
 
     number = models.BigAutoField(primary_key=True)
     key = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)  # pseudonymous, for the ledger
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="jobs")
     allocation = models.ForeignKey(Allocation, on_delete=models.PROTECT, related_name="jobs")
-    submitter = models.ForeignKey(Person, on_delete=models.PROTECT, related_name="jobs")
+    submitter = models.ForeignKey(Person, on_delete=models.PROTECT, related_name="jobs", null=True)
+    door = models.CharField(max_length=64, blank=True)
+    outside_id = models.CharField(max_length=40, blank=True)
+    handle = models.CharField(max_length=64, blank=True)
+    login = models.CharField(max_length=64, blank=True)
     name = models.CharField(max_length=80)
     spec = models.JSONField()
     script = models.TextField()
@@ -35,7 +44,10 @@ class Job(models.Model):
 
     class Meta:
         ordering = ["-number"]
-        indexes = [models.Index(fields=["status", "number"], name="jobs_job_queue")]
+        indexes = [
+            models.Index(fields=["status", "number"], name="jobs_job_queue"),
+            models.Index(fields=["outside_id"], name="jobs_job_outside"),
+        ]
 
 
 class RunState(models.TextChoices):
@@ -47,11 +59,15 @@ class RunState(models.TextChoices):
 
 
 class Run(models.Model):
-    """One attempt at a job; settled once, from its cumulative totals."""
+    """One attempt at a job; settled once, from its cumulative totals.
+
+    `handle` is the engine's name of it where it came by the engine's own door; it is empty where that is our intent.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     job = models.ForeignKey(Job, on_delete=models.PROTECT, related_name="runs")
     attempt = models.IntegerField(default=1)
+    handle = models.CharField(max_length=64, blank=True)
     engine = models.CharField(max_length=40)
     partition = models.CharField(max_length=64)
     kind = models.CharField(max_length=64)  # the accelerator, core or QPU kind it was given
@@ -75,7 +91,12 @@ class Run(models.Model):
 
     class Meta:
         ordering = ["planned_ms", "id"]
-        constraints = [models.UniqueConstraint(fields=["job", "attempt"], name="jobs_run_attempt")]
+        constraints = [
+            models.UniqueConstraint(fields=["job", "attempt"], name="jobs_run_attempt"),
+            models.UniqueConstraint(
+                fields=["engine", "handle"], name="jobs_run_handle", condition=models.Q(handle__gt="")
+            ),
+        ]
 
 
 class Intent(models.Model):
@@ -83,12 +104,37 @@ class Intent(models.Model):
 
     id = models.CharField(max_length=64, primary_key=True)
     run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="intents")
-    act = models.CharField(max_length=10, choices=[("submit", "submit"), ("cancel", "cancel"), ("preempt", "preempt")])
+    act = models.CharField(max_length=10, choices=[(act, act) for act in ("submit", "release", "cancel", "preempt")])
     epoch = models.BigIntegerField()
     created_ms = models.BigIntegerField()
     acted_ms = models.BigIntegerField(null=True)
     resolved_ms = models.BigIntegerField(null=True, db_index=True)
     absences = models.IntegerField(default=0)  # complete listings after the timeout that did not show it
+
+
+class RecordState(models.TextChoices):
+    OPEN = "open"  # by the accounting's word it still runs
+    BOOKED = "booked"  # `run` was settled from it
+    QUARANTINED = "quarantined"  # nobody here can be charged for it yet; `reason` says why
+
+
+class EngineRecord(models.Model):
+    """What an engine's accounting said of one run, kept as it said it. `key` is the accounting's; read again, it stays
+    one row.
+    """
+
+    engine = models.CharField(max_length=64)
+    key = models.CharField(max_length=160)
+    raw = models.BinaryField()
+    state = models.CharField(max_length=12, choices=RecordState.choices, db_index=True)
+    reason = models.JSONField(default=dict)
+    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="records", null=True)
+    first_ms = models.BigIntegerField()
+    changed_ms = models.BigIntegerField()
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["engine", "key"], name="jobs_record_key")]
 
 
 class Lease(models.Model):
@@ -113,3 +159,4 @@ class HubState(models.Model):
     cycles = models.BigIntegerField(default=0)
     decided = models.JSONField(default=dict)  # what the next decision has to know of those before
     meter_state = models.JSONField(default=dict)  # the counters where the last window ended
+    ingested = models.JSONField(default=dict)  # engine -> the instant up to which its accounting was read
