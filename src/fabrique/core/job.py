@@ -51,7 +51,8 @@ class JobSpec:
     `milli_devices` 0 is a job on cores alone; below 1,000 it is a fraction of one device. `kinds` are the accelerator,
     core or QPU kinds accepted, any when empty. `memory_mb` None leaves it to the partition. `latest_start_ms` is the
     last instant it may start, `deadline_ms` the last by which it must have ended. `power` is watts per device, or
-    `auto` (the hub chooses within the job's tolerance), or `max` (never lowered).
+    `auto` (the hub chooses within the job's tolerance), or `max` (never lowered). `partition` is the only one it may
+    run on: it came by that one's own door.
     """
 
     script: str
@@ -72,6 +73,7 @@ class JobSpec:
     datasets: tuple[str, ...] = ()
     power: int | Literal["auto", "max"] = "auto"
     output_limit_bytes: int = DEFAULT_OUTPUT_BYTES
+    partition: str | None = None
 
     @property
     def script_sha256(self) -> str:

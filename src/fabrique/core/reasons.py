@@ -22,6 +22,7 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "wait.behind": ("job",),
     "wait.not-before": ("time",),
     "wait.engine": ("engine",),
+    "wait.account": ("engine",),
     "wait.observe-only": (),
     "wait.allocation-start": ("time",),
     "wait.quota": ("pool", "asked", "left"),
@@ -34,6 +35,7 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "place.only": ("partition",),
     "place.earliest": ("partition",),
     "place.level": ("partition", "level"),
+    "place.own-door": ("engine",),
     # a run is stopped, or its power level set
     "preempt.reclaim": ("pool", "job"),
     "preempt.power": ("site",),
@@ -47,6 +49,12 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "refuse.power": ("asked_w", "most_w"),
     "refuse.deadline": ("latest_start",),
     "refuse.sovereignty": ("dataset", "rule"),
+    "refuse.no-walltime": (),
+    # what an engine's accounting says and nobody can be charged for yet
+    "quarantine.account": ("account",),
+    "quarantine.allocation": ("project",),
+    "quarantine.partition": ("partition",),
+    "quarantine.unreadable": ("why",),
     # how a run ended
     "end.completed": (),
     "end.failed": ("exit_code",),

@@ -22,6 +22,7 @@ SENTENCES: Final[dict[str, str]] = {
     "wait.behind": msg("Waiting behind job {job}, which was there first."),
     "wait.not-before": msg("Waiting for the time you asked for: not before {time}."),
     "wait.engine": msg("Waiting for the engine {engine}, which does not answer."),
+    "wait.account": msg("Waiting for the project's account on {engine}: its operator makes it."),
     "wait.observe-only": msg("The hub only observes for now: an operator must let it act again."),
     "wait.allocation-start": msg("Waiting for the allocation to begin: {time}."),
     "wait.quota": msg("Waiting for the share {pool}: {asked} asked, {left} left of what it may use."),
@@ -36,6 +37,7 @@ SENTENCES: Final[dict[str, str]] = {
     "place.only": msg("Placed on {partition}, the only partition that fits."),
     "place.earliest": msg("Placed on {partition}, where it starts earliest."),
     "place.level": msg("Placed on {partition} at {level} of full power, where it takes the least energy."),
+    "place.own-door": msg("It started at {engine}'s own door; the hub counts it since it saw it."),
     # a run is stopped, or its power level set
     "preempt.reclaim": msg("Stopped so that the share {pool} gets back what it lent, for job {job}."),
     "preempt.power": msg("Stopped because the power cap of {site} fell."),
@@ -50,6 +52,13 @@ SENTENCES: Final[dict[str, str]] = {
     "refuse.power": msg("It may draw {asked_w}; the cap allows {most_w} at most."),
     "refuse.deadline": msg("It can't end in time: the latest start was {latest_start}."),
     "refuse.sovereignty": msg("The dataset {dataset} may not be used here: {rule}."),
+    "refuse.no-walltime": msg("It has no time limit: give it one (sbatch --time)."),
+    # quarantined: it ran, and nobody can be charged for it yet
+    "quarantine.account": msg("No project of this hub has the account {account}."),
+    "quarantine.account?account": msg("It names no account: sbatch --account=…"),
+    "quarantine.allocation": msg("The project {project} has no allocation."),
+    "quarantine.partition": msg("The hub does not serve the partition {partition}."),
+    "quarantine.unreadable": msg("What the accounting says can't be read: {why}."),
     # how a run ended
     "end.completed": msg("It ended by itself, without an error."),
     "end.failed": msg("The script ended with exit code {exit_code}."),

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fabrique.apps.jobs import specs
-from fabrique.apps.jobs.models import Intent, Run
+from fabrique.apps.jobs.models import Intent, Job, Run
+from fabrique.apps.provision import services as provision
 from fabrique.apps.this_hub import ThisHub
-from fabrique.core.job import JobSpec
-from fabrique.engines.protocol import DeviceSlot, Engine, JobUser, RunSpec
+from fabrique.core.errors import FabriqueError
+from fabrique.core.job import MILLI, JobSpec
+from fabrique.engines.protocol import DeviceSlot, Engine, JobUser, RunSpec, Where
 from fabrique.operate.observe import intent_of
 
 GRACE_MS = 5_000
@@ -53,7 +55,6 @@ def run_spec(here: ThisHub, run: Run) -> RunSpec:
     job = run.job
     spec = specs.of(job)
     cores = tuple(run.bound.get("cores", []))
-    uid = FIRST_UID + job.project.serial if here.local.isolation == "own-user" else None
     return RunSpec(
         intent=intent_of(run),
         name=str(job.number),
@@ -68,9 +69,55 @@ def run_spec(here: ThisHub, run: Run) -> RunSpec:
         lead_ms=spec.lead_ms if spec.checkpoint_signal else 0,
         grace_ms=GRACE_MS,
         environment={"FABRIQUE_JOB_NAME": spec.name, "FABRIQUE_PROJECT": job.project.code},
-        user=JobUser(job.project.code, uid),
+        user=job_user(here, job),
         power_limit_w=spec.power if isinstance(spec.power, int) else None,
+        where=where(here, run, spec),
     )
+
+
+def where(here: ThisHub, run: Run, spec: JobSpec) -> Where | None:
+    """Its partition, account and devices in the terms of the hub's cluster; None on this machine.
+
+    Raises `engine.refused` while the cluster knows no account of the project, which the loop looks at before.
+    """
+    cluster = here.deployment.cluster
+    if cluster is None:
+        return None
+    partition = next(p for p in cluster.partitions if p.id == run.partition)
+    place = account(here, run.job)
+    if place is None:
+        raise FabriqueError("engine.refused", engine=cluster.engine, why="no account")
+    each = spec.milli_devices // MILLI // spec.nodes
+    return Where(
+        partition=partition.names[0],
+        account=place[0],
+        qos=place[1] or "",
+        nodes=spec.nodes,
+        gres=f"{partition.gres}:{each}" if each else "",
+    )
+
+
+def account(here: ThisHub, job: Job) -> tuple[str, str | None] | None:
+    """The account and QoS that pay for the job on the hub's cluster; None until they were made there."""
+    cluster = here.deployment.cluster
+    return provision.place_of(cluster.engine, job.allocation_id) if cluster else None
+
+
+def job_user(here: ThisHub, job: Job) -> JobUser:
+    """On whose behalf: a user a project on this machine; on a cluster the hub's own, or the person's login.
+
+    Raises `engine.refused` where the cluster wants a login and the person has none.
+    """
+    cluster = here.deployment.cluster
+    if cluster is None:
+        own = here.local.isolation == "own-user"
+        return JobUser(job.project.code, FIRST_UID + job.project.serial if own else None)
+    if cluster.run_as == "own":
+        return JobUser(job.project.code)
+    login = job.login or (job.submitter.login if job.submitter else "")
+    if not login:
+        raise FabriqueError("engine.refused", engine=cluster.engine, why="no login")
+    return JobUser(job.project.code, login=login)
 
 
 def tell(engine: Engine, here: ThisHub, intent: Intent) -> None:
@@ -78,6 +125,8 @@ def tell(engine: Engine, here: ThisHub, intent: Intent) -> None:
     name = intent_of(intent.run)
     if intent.act == "submit":
         engine.submit(run_spec(here, intent.run))
+    elif intent.act == "release":
+        engine.release([name])
     elif intent.act == "cancel":
         engine.cancel(name, GRACE_MS)
     else:

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Event
+from typing import Any
 
 from django.db import OperationalError, close_old_connections
 
@@ -18,6 +19,7 @@ from fabrique.apps.jobs import cycle
 from fabrique.apps.jobs.cycle import Placement
 from fabrique.apps.jobs.models import HubState, Intent, Job, Run
 from fabrique.apps.this_hub import ThisHub
+from fabrique.core.admission.filter import Offer
 from fabrique.core.admission.plan import Preempt
 from fabrique.core.admission.rules import Rules
 from fabrique.core.eligibility import Verdict
@@ -27,6 +29,7 @@ from fabrique.core.reasons import Reason, reason
 from fabrique.engines.protocol import Engine
 from fabrique.operate import act, decide, duties, settle
 from fabrique.operate.deciding import Deciding, rules_in_force
+from fabrique.operate.doors import Doors
 from fabrique.operate.engines import slots_of
 from fabrique.operate.metering import Metering
 from fabrique.operate.observe import Sight, intent_of, look
@@ -69,6 +72,7 @@ class Loop:
         self._window_from: int | None = None
         self._duties_at = 0
         self._replays = Attendant()
+        self._doors = Doors(here, engines)
 
     def cycle(self) -> Turn:
         """One turn. Nothing is done, and that is said, while another loop holds the lease."""
@@ -87,7 +91,10 @@ class Loop:
         if not state.observe_only:
             self._duties(now)
             self._resolve(cycle.live_runs(), sight, epoch)
+            self._doors.take_in(cycle.live_runs(), sight, epoch, now=now)
         self._decide_and_act(state, sight, epoch, turn)
+        if not state.observe_only:
+            self._doors.show(sight)
         self._replays.attend(now)
         took = round((time.monotonic() - begun) * 1000)
         last = {"last_cycle_ms": now, "last_cycle_took_ms": took, "silent": dict(sight.silent)}
@@ -120,7 +127,7 @@ class Loop:
             elif run.job.status == JobState.ENDING.value:
                 for intent in Intent.objects.filter(run=run, act="preempt", acted_ms__isnull=True):
                     self._tell(intent, run, epoch)
-            for intent in Intent.objects.filter(run=run, act="submit", resolved_ms__isnull=True):
+            for intent in Intent.objects.filter(run=run, act__in=cycle.BEGIN, resolved_ms__isnull=True):
                 self._retry(intent, run, sight, epoch, now)
 
     def _cancel(self, run: Run, epoch: int) -> None:
@@ -153,7 +160,7 @@ class Loop:
             act.tell(self.engines[run.engine], self.here, intent)
         except FabriqueError as error:
             log.warning("engine %s: %s on %s", run.engine, error.code, intent.id)
-            if error.code in _FOR_EVER and intent.act == "submit":
+            if error.code in _FOR_EVER and intent.act in cycle.BEGIN:
                 settle.refused(run, str(error), epoch, now=self.clock())
             return
         cycle.acted(intent, epoch, now=self.clock())
@@ -182,9 +189,10 @@ class Loop:
         cycle.remember(deciding.kept())
         for stop in plan.preempts:
             self._preempt(stop, runs, epoch)
-        for start in plan.starts:
-            if self._start(asks[start.job], start.partition, start.reason, sight, epoch):
-                turn.started.append(int(start.job))
+        begun = [(s.job, self._start(asks[s.job], s.partition, s.reason, sight, epoch)) for s in plan.starts]
+        turn.started += [int(job) for job, intent in begun if intent is not None]
+        releases = [intent for _, intent in begun if intent is not None and intent.act == "release"]
+        self._doors.release(releases, epoch, now=self.clock())
         for waiting in plan.waits:
             cycle.wait(asks[waiting.job].job, waiting.reason, waiting.by_ms, now=now)
 
@@ -218,32 +226,43 @@ class Loop:
                 return False
         return True
 
-    def _start(self, ask: decide.Asked, partition: str, why: Reason, sight: Sight, epoch: int) -> bool:
+    def _start(self, ask: decide.Asked, partition: str, why: Reason, sight: Sight, epoch: int) -> Intent | None:
+        """The intent of its start; None when it has to wait after all, which it is told."""
         now = self.clock()
         offers = [o for o in ask.offers if o.partition == partition]
         engine_name = offers[0].engine
         if engine_name in sight.silent:
             cycle.wait(ask.job, reason("wait.engine", engine=engine_name), None, now=now)
-            return False
+            return None
         if not self._lawful(ask, now):
-            return False
-        capacity = self.engines[engine_name].capacity()
-        runs = cycle.live_runs()
+            return None
+        if self.here.deployment.cluster and not ask.job.door and act.account(self.here, ask.job) is None:
+            cycle.wait(ask.job, reason("wait.account", engine=engine_name), None, now=now)
+            return None
         for offer in offers:
-            bound = act.bind(capacity.cores, slots_of(self.here, offer.kind, capacity.devices), runs, ask.spec)
+            bound = self._bound(offer, ask)
             if bound is not None:
                 return self._admit(ask, decide.place(self.here, ask, offer, bound, now=now), why, epoch)
         # enough in all, but not in one piece
         lack = reason("wait.accelerators", partition=partition, asked=ask.spec.milli_devices, free=0)
         cycle.wait(ask.job, lack, None, now=now)
-        return False
+        return None
 
-    def _admit(self, ask: decide.Asked, placement: Placement, why: Reason, epoch: int) -> bool:
+    def _bound(self, offer: Offer, ask: decide.Asked) -> dict[str, Any] | None:
+        """Its cores and devices on this machine; on a cluster they are the cluster's to choose."""
+        if self.here.deployment.cluster is not None:
+            return {"cores": [], "devices": []}
+        capacity = self.engines[offer.engine].capacity()
+        slots = slots_of(self.here, offer.kind, capacity.devices)
+        return act.bind(capacity.cores, slots, cycle.live_runs(), ask.spec)
+
+    def _admit(self, ask: decide.Asked, placement: Placement, why: Reason, epoch: int) -> Intent | None:
+        """A submission is told to the engine at once; releases go together, in order."""
         intent = cycle.admit(ask.job, placement, why, epoch, now=self.clock())
-        if intent is None:
-            return False
-        self._tell(intent, Run.objects.select_related("job__project", "job__allocation").get(pk=intent.run_id), epoch)
-        return True
+        if intent is not None and intent.act == "submit":
+            run = Run.objects.select_related("job__project", "job__allocation").get(pk=intent.run_id)
+            self._tell(intent, run, epoch)
+        return intent
 
     # --- duties ---------------------------------------------------------------------------------------------
 

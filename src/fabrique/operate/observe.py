@@ -21,8 +21,8 @@ class Sight:
 
 
 def intent_of(run: Run) -> str:
-    """The name under which the engine knows a run."""
-    return f"run-{run.id.hex}"
+    """The name under which the engine knows a run: our intent, or its own where it came by the engine's door."""
+    return run.handle or f"run-{run.id.hex}"
 
 
 def look(engines: Mapping[str, Engine], runs: Iterable[Run], with_listings: bool) -> Sight:

@@ -48,7 +48,7 @@ def _vanished(run: Run, seen: Seen, sight: Sight, now: int) -> bool:
         return False
     if now - (run.seen_ms or run.planned_ms) < INTENT_TIMEOUT_MS:
         return False
-    intent = Intent.objects.filter(run=run, act="submit").first()
+    intent = Intent.objects.filter(run=run, act__in=cycle.BEGIN).first()
     if intent is None:
         return True
     intent.absences += 1

@@ -26,6 +26,8 @@ from fabrique.core.reasons import Reason, reason
 from fabrique.core.units import MG, Amount, Unit
 
 LOOP = "loop"
+BEGIN = ("submit", "release")  # the acts by which a run begins
+_NO_END = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +112,56 @@ def admit(job: Job, placement: Placement, why: Reason, epoch: int, *, now: int) 
             raise
         wait(job, reason("wait.budget-held", **error.params), None, now=now)
         return None
-    run = Run.objects.create(
+    run = _run(job, placement, run_id, hold_id, now=now)
+    job.status, job.reason, job.forecast, job.changed_ms = JobState.ADMITTED.value, why.as_json(), {}, now
+    job.save()
+    act = "release" if job.door else "submit"
+    return Intent.objects.create(id=f"run-{run.id.hex}", run=run, act=act, epoch=epoch, created_ms=now)
+
+
+@transaction.atomic
+def admit_running(job: Job, placement: Placement, started_ms: int, why: Reason, epoch: int, *, now: int) -> Run | None:
+    """The hold and the run of a job that started at its engine's own door, without our word.
+
+    What its budget can't cover is not held: it will be overrun. None when the job has a run already. Raises
+    `lease.lost`.
+    """
+    ledger.lock()
+    check_lease(epoch)
+    job = Job.objects.select_for_update().get(pk=job.pk)
+    if job.status not in (JobState.PENDING.value, JobState.REFUSED.value):
+        return None
+    if Run.objects.filter(engine=job.door, handle=job.handle).exists():
+        return None
+    run_id, hold_id = uuid.uuid4(), uuid.uuid4()
+    with ledger.batch("hold", {"run": str(run_id), "own-door": job.door}, now=now) as acts:
+        amounts = [Amount(u, min(v, _room(job, u))) for u, v in sorted(placement.hold.items())]
+        acts.hold(str(job.allocation_id), job.allocation.pool, amounts, placement.frozen, hold_id)
+    run = _run(job, placement, run_id, hold_id, now=now)
+    run.state, run.started_ms, run.seen_ms = RunState.RUNNING, started_ms, now
+    run.save(update_fields=["state", "started_ms", "seen_ms"])
+    job.status, job.reason, job.forecast, job.changed_ms = JobState.RUNNING.value, why.as_json(), {}, now
+    job.save()
+    Intent.objects.create(
+        id=f"run-{run.id.hex}", run=run, act="release", epoch=epoch, created_ms=now, acted_ms=now, resolved_ms=now
+    )
+    return run
+
+
+def _room(job: Job, unit: Unit) -> int:
+    """What its allocation still lets be held, never below nothing."""
+    allocation = str(job.allocation_id)
+    policy = ledger.policies(allocation).get(unit, booking.Policy())
+    room = booking.room(allocation, unit, policy, ledger.balance)
+    return _NO_END if room is None else max(room, 0)
+
+
+def _run(job: Job, placement: Placement, run_id: uuid.UUID, hold_id: uuid.UUID, *, now: int) -> Run:
+    return Run.objects.create(
         id=run_id,
         job=job,
         attempt=job.runs.count() + 1,
+        handle=job.handle,
         engine=placement.offer.engine,
         partition=placement.offer.partition,
         kind=placement.offer.kind,
@@ -123,9 +171,6 @@ def admit(job: Job, placement: Placement, why: Reason, epoch: int, *, now: int) 
         hold=hold_id,
         planned_ms=now,
     )
-    job.status, job.reason, job.forecast, job.changed_ms = JobState.ADMITTED.value, why.as_json(), {}, now
-    job.save()
-    return Intent.objects.create(id=f"run-{run.id.hex}", run=run, act="submit", epoch=epoch, created_ms=now)
 
 
 def wait(job: Job, why: Reason, by_ms: int | None, *, now: int) -> None:
@@ -185,7 +230,7 @@ def observe(run: Run, seen: Seen, *, now: int) -> None:
     if first:
         early = (JobState.ADMITTED.value, JobState.STARTING.value)
         Job.objects.filter(pk=run.job_id, status__in=early).update(status=JobState.RUNNING.value, changed_ms=now)
-        Intent.objects.filter(run=run, act="submit", resolved_ms__isnull=True).update(resolved_ms=now)
+        Intent.objects.filter(run=run, act__in=BEGIN, resolved_ms__isnull=True).update(resolved_ms=now)
 
 
 def settle(acts: ledger.Batch, run: Run, seen: Seen, mg_per_kwh: int, factor: str = "", *, now: int) -> None:
@@ -302,7 +347,7 @@ def live_runs() -> list[Run]:
 
 def has_unresolved() -> bool:
     """Whether some submission was never seen by its engine."""
-    return Intent.objects.filter(act="submit", resolved_ms__isnull=True).exists()
+    return Intent.objects.filter(act__in=BEGIN, resolved_ms__isnull=True).exists()
 
 
 def pending_jobs() -> list[Job]:

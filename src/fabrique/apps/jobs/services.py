@@ -172,3 +172,9 @@ def reason_of(job: Job) -> Reason | None:
 
 def _refused(why: Reason) -> FabriqueError:
     return FabriqueError("job.refused", reason=why.as_json())
+
+
+def reason_in(refusal: FabriqueError) -> Reason:
+    """The reason that a `job.refused` carries."""
+    why: dict[str, object] = dict(refusal.params["reason"])  # type: ignore[call-overload]
+    return from_json(why)

@@ -51,6 +51,8 @@ def _wanted(spec: JobSpec) -> str:
 def _accepts(spec: JobSpec, offer: Offer) -> bool:
     """A job that asks for devices takes accelerators or QPUs, any other takes cores."""
     sort_fits = (offer.device == "core") == (spec.milli_devices == 0)
+    if spec.partition not in (None, offer.partition):
+        return False
     return sort_fits and (not spec.kinds or offer.kind in spec.kinds)
 
 

@@ -6,85 +6,100 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('access', '0002_invitation'),
-        ('jobs', '0003_hubstate_last_cycle'),
+        ("access", "0002_invitation"),
+        ("jobs", "0003_hubstate_last_cycle"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='EngineRecord',
+            name="EngineRecord",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('engine', models.CharField(max_length=64)),
-                ('key', models.CharField(max_length=160)),
-                ('raw', models.BinaryField()),
-                ('state', models.CharField(choices=[('open', 'Open'), ('booked', 'Booked'), ('quarantined', 'Quarantined')], db_index=True, max_length=12)),
-                ('reason', models.JSONField(default=dict)),
-                ('first_ms', models.BigIntegerField()),
-                ('changed_ms', models.BigIntegerField()),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("engine", models.CharField(max_length=64)),
+                ("key", models.CharField(max_length=160)),
+                ("raw", models.BinaryField()),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("open", "Open"), ("booked", "Booked"), ("quarantined", "Quarantined")],
+                        db_index=True,
+                        max_length=12,
+                    ),
+                ),
+                ("reason", models.JSONField(default=dict)),
+                ("first_ms", models.BigIntegerField()),
+                ("changed_ms", models.BigIntegerField()),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.AddField(
-            model_name='hubstate',
-            name='ingested',
+            model_name="hubstate",
+            name="ingested",
             field=models.JSONField(default=dict),
         ),
         migrations.AddField(
-            model_name='job',
-            name='door',
+            model_name="job",
+            name="door",
             field=models.CharField(blank=True, max_length=64),
         ),
         migrations.AddField(
-            model_name='job',
-            name='handle',
+            model_name="job",
+            name="handle",
             field=models.CharField(blank=True, max_length=64),
         ),
         migrations.AddField(
-            model_name='job',
-            name='login',
+            model_name="job",
+            name="login",
             field=models.CharField(blank=True, max_length=64),
         ),
         migrations.AddField(
-            model_name='job',
-            name='outside_id',
+            model_name="job",
+            name="outside_id",
             field=models.CharField(blank=True, max_length=40),
         ),
         migrations.AddField(
-            model_name='run',
-            name='handle',
+            model_name="run",
+            name="handle",
             field=models.CharField(blank=True, max_length=64),
         ),
         migrations.AlterField(
-            model_name='intent',
-            name='act',
-            field=models.CharField(choices=[('submit', 'submit'), ('release', 'release'), ('cancel', 'cancel'), ('preempt', 'preempt')], max_length=10),
+            model_name="intent",
+            name="act",
+            field=models.CharField(
+                choices=[("submit", "submit"), ("release", "release"), ("cancel", "cancel"), ("preempt", "preempt")],
+                max_length=10,
+            ),
         ),
         migrations.AlterField(
-            model_name='job',
-            name='submitter',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='jobs', to=settings.AUTH_USER_MODEL),
+            model_name="job",
+            name="submitter",
+            field=models.ForeignKey(
+                null=True, on_delete=django.db.models.deletion.PROTECT, related_name="jobs", to=settings.AUTH_USER_MODEL
+            ),
         ),
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(fields=['outside_id'], name='jobs_job_outside'),
+            model_name="job",
+            index=models.Index(fields=["outside_id"], name="jobs_job_outside"),
         ),
         migrations.AddConstraint(
-            model_name='run',
-            constraint=models.UniqueConstraint(condition=models.Q(('handle__gt', '')), fields=('engine', 'handle'), name='jobs_run_handle'),
+            model_name="run",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("handle__gt", "")), fields=("engine", "handle"), name="jobs_run_handle"
+            ),
         ),
         migrations.AddField(
-            model_name='enginerecord',
-            name='run',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='records', to='jobs.run'),
+            model_name="enginerecord",
+            name="run",
+            field=models.ForeignKey(
+                null=True, on_delete=django.db.models.deletion.PROTECT, related_name="records", to="jobs.run"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='enginerecord',
-            constraint=models.UniqueConstraint(fields=('engine', 'key'), name='jobs_record_key'),
+            model_name="enginerecord",
+            constraint=models.UniqueConstraint(fields=("engine", "key"), name="jobs_record_key"),
         ),
     ]

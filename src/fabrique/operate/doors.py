@@ -1,0 +1,106 @@
+"""The cluster's own door, turn by turn: what came is taken in, what was decided released, why others wait shown."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from fabrique.apps.access.models import Project
+from fabrique.apps.jobs import cycle, intake
+from fabrique.apps.jobs.models import Intent, Run
+from fabrique.apps.provision import services as provision
+from fabrique.apps.this_hub import ThisHub
+from fabrique.core.errors import FabriqueError
+from fabrique.core.reasons import from_json
+from fabrique.engines.protocol import Engine
+from fabrique.language.say import Speaker
+from fabrique.operate.intake import Door, Intake, Taken, admit_running, shown
+from fabrique.operate.observe import Sight, intent_of
+
+log = logging.getLogger("fabrique.loop")
+
+RELEASE_TIMEOUT_MS: Final = 5_000  # held for so long after its release: it did not arrive
+CANCELLED_MS: Final = 86_400_000  # a cancel is repeated for so long while the engine still shows the job
+PREFIX: Final = "fabrique: "  # of what we write beside a job
+
+
+def project_of(engine: str, account: str, qos: str) -> Project | None:
+    """Whose account it is there, by the names that were given; None for a stranger's."""
+    found = provision.accounts_of(engine).get(account)
+    return None if found is None else Project.objects.filter(pk=found).first()
+
+
+class Doors:
+    """The door of the hub's cluster; of a hub without one there is nothing to do here."""
+
+    def __init__(self, here: ThisHub, engines: Mapping[str, Engine]) -> None:
+        self.say = Speaker(here.languages[0], here.timezone).reason  # one sentence for everybody: the first language
+        self.name, self.door = "", None
+        cluster = here.deployment.cluster
+        engine = engines.get(cluster.engine) if cluster else None
+        if cluster is not None and isinstance(engine, Door):
+            self.name, self.door = cluster.engine, engine
+            self.intake = Intake(here, cluster, project_of)
+        self.here = here
+        self._taken = Taken()
+
+    def take_in(self, runs: Sequence[Run], sight: Sight, epoch: int, *, now: int) -> None:
+        """New jobs get rows; what runs without our word is admitted after the fact; what nobody holds is held."""
+        if self.door is None or self.name in sight.silent:
+            return
+        try:
+            self._taken = taken = self.intake.look(self.door, [r for r in runs if r.engine == self.name], now=now)
+            for job, came in taken.running:
+                self._admit(job.pk, lambda job=job, came=came: admit_running(self.here, job, came, epoch, now=now))
+            if taken.loose:
+                self.door.hold(taken.loose)
+            self._repeat(taken, runs, now=now)
+        except FabriqueError as error:
+            if error.code == "lease.lost":
+                raise
+            log.warning("engine %s: what came by its own door waits: %s", self.name, error)
+            sight.silent[self.name] = error.code
+
+    def _admit(self, number: int, admit: Callable[[], bool]) -> None:
+        """One job that can't be booked stops no other."""
+        try:
+            admit()
+        except FabriqueError as error:
+            if error.code == "lease.lost":
+                raise
+            log.exception("job %s runs at %s and can't be booked yet", number, self.name)
+
+    def _repeat(self, taken: Taken, runs: Sequence[Run], *, now: int) -> None:
+        """Releases that did not arrive, and cancels of jobs that are shown still."""
+        assert self.door is not None  # noqa: S101 - only called with one
+        due = {intent_of(r) for r in runs if now - r.planned_ms > RELEASE_TIMEOUT_MS}
+        late = [handle for handle in taken.held if handle in due]
+        if late:
+            self.door.release(late)
+        for handle in sorted(taken.waiting & intake.cancelled(self.name, since_ms=now - CANCELLED_MS)):
+            self.door.cancel(handle, 0)
+
+    def release(self, intents: Sequence[Intent], epoch: int, *, now: int) -> None:
+        """In the order given, which is the planned one. An engine that does not answer is told again next turn."""
+        if not intents or self.door is None:
+            return
+        try:
+            self.door.release([intent_of(i.run) for i in intents])
+        except FabriqueError as error:
+            log.warning("engine %s: %s on %d releases", self.name, error, len(intents))
+            return
+        for intent in intents:
+            cycle.acted(intent, epoch, now=now)
+
+    def show(self, sight: Sight) -> None:
+        """Why each job waits, where the engine's own queue shows it."""
+        if self.door is None or self.name in sight.silent:
+            return
+        reasons = {job.handle: from_json(job.reason) for job in intake.waiting(self.name) if job.reason}
+        reasons |= self._taken.strays
+        sentences = {handle: PREFIX + text for handle, text in shown(reasons, self.say).items()}
+        try:
+            self.door.put(sentences)
+        except FabriqueError as error:
+            log.warning("engine %s: %s on reasons", self.name, error)

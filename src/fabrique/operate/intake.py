@@ -1,0 +1,204 @@
+"""Intake: what came by a cluster's own door since the last turn, made into jobs of the hub.
+
+A waiting job becomes a pending one. One that runs already (interactive, or let through while the hub was silent) is
+admitted after the fact: held, counted and charged like any other. One that left the queue before it ran is closed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol, runtime_checkable
+
+from fabrique.apps.access.models import Project
+from fabrique.apps.jobs import cycle, intake
+from fabrique.apps.jobs.intake import Came
+from fabrique.apps.jobs.models import Job, Run
+from fabrique.apps.this_hub import ThisHub
+from fabrique.core.job import MILLI, JobSpec, JobState
+from fabrique.core.reasons import Reason, reason
+from fabrique.definitions.cluster import Cluster, ClusterPartition
+from fabrique.engines.protocol import Observation
+from fabrique.engines.slurm.model import QueuedJob, Record, Tres, handle_of
+from fabrique.operate import decide
+
+log = logging.getLogger("fabrique.loop")
+
+FOR_EVER_MS: Final = 366 * 86_400_000  # what a job without a limit is taken to ask for: no budget covers it
+TASKS_AT_ONCE: Final = 1_000  # of one pending array: the others come as these go
+_NAME_MOST: Final = 80
+ProjectOf = Callable[[str, str, str], Project | None]  # of (engine, account, qos)
+
+
+@runtime_checkable
+class Door(Protocol):
+    """An engine where people submit round us too."""
+
+    def arrivals(self) -> Sequence[QueuedJob]: ...
+    def observe(self, intents: Sequence[str]) -> list[Observation]: ...
+    def put(self, reasons: Mapping[str, str]) -> None: ...
+    def release(self, intents: Sequence[str]) -> None: ...
+    def hold(self, intents: Sequence[str]) -> None: ...
+    def cancel(self, intent: str, grace_ms: int) -> None: ...
+
+
+@dataclass(slots=True)
+class Taken:
+    """One look at a door: how many are new, who has no row and why, what runs there without a run here."""
+
+    new: int = 0
+    strays: dict[str, Reason] = field(default_factory=dict)
+    running: list[tuple[Job, Came]] = field(default_factory=list)
+    loose: list[str] = field(default_factory=list)  # handles that wait and nobody holds: a requeue's
+    held: list[str] = field(default_factory=list)  # handles that have a run here, and are held there
+    waiting: frozenset[str] = frozenset()
+
+
+class Intake:
+    """Kept between turns, so that what is known already costs no question to the database."""
+
+    def __init__(self, here: ThisHub, cluster: Cluster, project_of: ProjectOf) -> None:
+        self.here, self.cluster, self.project_of = here, cluster, project_of
+        self._rows: dict[str, Job] = {}  # handle -> its row, as it was last looked at
+        self._specs: dict[str, JobSpec] = {}
+        self._strays: dict[str, Reason] = {}
+
+    def look(self, door: Door, runs: Sequence[Run], *, now: int) -> Taken:
+        """Raises what the engine raises."""
+        came = {c.handle: c for job in door.arrivals() for c in came_of(self.cluster, job)}
+        taken = Taken()
+        self._rows = {h: row for h, row in self._rows.items() if h in came}
+        self._specs = {h: spec for h, spec in self._specs.items() if h in came}
+        self._strays = {h: why for h, why in self._strays.items() if h in came}
+        self._meet([c for h, c in came.items() if h not in self._rows and h not in self._strays], taken, now=now)
+        taken.strays = dict(self._strays)
+        counted = {run.handle for run in runs}
+        for handle, row in self._rows.items():
+            one = came[handle]
+            if one.started_ms is None and self._specs.get(handle, one.spec) != one.spec:
+                intake.renew(row, one, now=now)  # its user changed what it asks for
+            self._specs[handle] = one.spec
+            if one.started_ms is not None and handle not in counted:
+                taken.running.append((row, one))
+            elif one.started_ms is None and one.held and handle in counted:
+                taken.held.append(handle)
+            elif one.started_ms is None and not one.held and handle not in counted:
+                taken.loose.append(handle)
+        taken.waiting = frozenset(h for h, c in came.items() if c.started_ms is None)
+        self._farewell(door, came, now=now)
+        return taken
+
+    def _meet(self, strangers: Sequence[Came], taken: Taken, *, now: int) -> None:
+        """Rows for those that nobody here has met, the next attempt of those that were."""
+        rows = intake.known(self.cluster.engine, (c.outside_id for c in strangers))
+        new = []
+        for one in strangers:
+            row = rows.get(one.outside_id)
+            if row is None or intake.is_another(row, one):
+                new.append(one)
+                continue
+            if row.handle != one.handle:
+                intake.renew(row, one, now=now)
+            self._rows[one.handle] = row
+        projects = self._projects(new)
+        for handle, made in intake.take_in(new, projects, now=now).items():
+            if isinstance(made, Job):
+                self._rows[handle] = made
+                taken.new += 1
+            else:
+                self._strays[handle] = made
+
+    def _projects(self, came: Iterable[Came]) -> dict[str, Project]:
+        by_name: dict[tuple[str, str], Project | None] = {}
+        for one in came:
+            name = (one.account, one.qos)
+            if name not in by_name:
+                by_name[name] = self.project_of(self.cluster.engine, *name)
+        found = ((c.handle, by_name[c.account, c.qos]) for c in came)
+        return {handle: project for handle, project in found if project is not None}
+
+    def _farewell(self, door: Door, came: Mapping[str, Came], *, now: int) -> None:
+        """Those that waited and are not shown any more: somebody cancelled them, or they came and went unseen."""
+        gone = [job for job in intake.waiting(self.cluster.engine) if job.handle not in came]
+        for job, seen in zip(gone, door.observe([job.handle for job in gone]), strict=True) if gone else ():
+            if seen.state == "ended" and seen.started_ms is None:
+                intake.close(job, JobState.CANCELLED, reason("end.cancelled"), now=now)
+            elif seen.state == "lost" and seen.started_ms is None:
+                intake.close(job, JobState.LOST, reason("end.lost", last_seen=None), now=now)
+
+
+def admit_running(here: ThisHub, job: Job, came: Came, epoch: int, *, now: int) -> bool:
+    """The hold and the run of a job that started at the door; what its budget does not cover is overrun."""
+    ask = decide.asked(here, [job])[0]
+    offers = ask.offers or tuple(o for o in here.offers if o.partition == ask.spec.partition)
+    sort = [o for o in offers if (o.device == "core") == (ask.spec.milli_devices == 0)]
+    if not sort:
+        log.warning("job %s runs on %s, which the hub does not serve", job.number, ask.spec.partition)
+        return False
+    placement = decide.place(here, ask, sort[0], {"cores": [], "devices": []}, now=now)
+    why = reason("place.own-door", engine=came.engine)
+    return cycle.admit_running(job, placement, came.started_ms or now, why, epoch, now=now) is not None
+
+
+# --- Slurm's words into ours --------------------------------------------------------------------------------------
+
+
+def came_of(cluster: Cluster, job: QueuedJob) -> Iterator[Came]:
+    """One, or one a task for an array that waits. Jobs on partitions that the hub does not serve are not its affair."""
+    partition = partition_of(cluster, job.partition)
+    if partition is None or job.state not in ("PENDING", "RUNNING", "SUSPENDED"):
+        return
+    spec = spec_of(job, job.asked if job.state == "PENDING" else job.given, partition)
+    for task in job.task_ids[:TASKS_AT_ONCE] or (job.array_task,):
+        array = job.array_id if task is not None else None
+        yield Came(
+            engine=cluster.engine,
+            outside_id=str(job.job_id) if array is None else f"{array}_{task}",
+            handle=handle_of(job, task),
+            login=job.user,
+            account=job.account,
+            qos=job.qos,
+            submitted_ms=job.submitted_ms,
+            spec=spec,
+            held=job.held,
+            started_ms=None if job.state == "PENDING" else job.started_ms,
+        )
+
+
+def partition_of(cluster: Cluster, name: str) -> ClusterPartition | None:
+    """A job may name several, separated by commas, until it starts: the first that the hub serves."""
+    for one in name.split(","):
+        for partition in cluster.partitions:
+            if one in partition.names:
+                return partition
+    return None
+
+
+def spec_of(job: QueuedJob | Record, tres: Tres, partition: ClusterPartition) -> JobSpec:
+    """What the job asks for, as a job of the hub: allocated resources where it has some, never what it typed."""
+    devices = tres.devices * MILLI
+    kind = partition.kind if devices else partition.core_kind
+    return JobSpec(
+        script="",
+        name="".join(c if c.isprintable() else "?" for c in job.name)[:_NAME_MOST] or "job",
+        kinds=(kind,) if kind else (),
+        milli_devices=devices,
+        nodes=max(tres.nodes, 1),
+        cores=max(tres.cores, 1),
+        memory_mb=tres.memory_mb or None,
+        walltime_ms=min(job.limit_ms or FOR_EVER_MS, FOR_EVER_MS),
+        partition=partition.id,
+    )
+
+
+def shown(reasons: Mapping[str, Reason], say: Callable[[Reason], str]) -> dict[str, str]:
+    """By handle, the sentence that stands where the queue shows it; thousands of jobs share a few dozen."""
+    sentences: dict[str, str] = {}
+    found = {}
+    for handle, why in reasons.items():
+        key = repr(sorted(why.as_json().items(), key=str))
+        if key not in sentences:
+            sentences[key] = say(why)
+        found[handle] = sentences[key]
+    return found
