@@ -94,15 +94,20 @@ class Bench:
     def _project(self) -> tuple[Person, Project]:
         person = people.create_person("Ana", "ana@loop.example", now=T0)
         mode = access.find_mode("lasalle_startup", now=T0)
-        form = {
+        form: dict[str, object] = {
             "title": "Loop", "summary": "s", "organisation_kind": "startup", "country": "CA", "founded": "2025-01-01",
             "staff": "5", "turnover": "1", "kind": "local-core", "hours": "10", "months": "1", "civilian": "yes",
             "data_class": "public", "confidential": "no",
         }  # fmt: skip
+        form |= self.form()
         form |= {f"ethics.{q.id}": "yes" if q.settled else "no" for q in mode.ethics}
         done = access.submit(access.save_draft(person, mode.id, form, now=T0), person, now=T0)
         assert done.project is not None
         return person, done.project
+
+    def form(self) -> dict[str, object]:
+        """What is asked otherwise than above."""
+        return {}
 
     def submit(self, **flags: str) -> Job:
         return jobs.submit(self.person, self.project.code, SCRIPT, flags, now=self.now)

@@ -1,0 +1,127 @@
+"""A hub on a scripted Slurm cluster: the queue says what the test writes in it, and does what the hub tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tests.unit.scripted import T0, Bench, Engine
+
+from fabrique.apps import this_hub
+from fabrique.apps.jobs.models import Job
+from fabrique.apps.provision.models import GivenName, NameSort, Place
+from fabrique.definitions import deployment as files
+from fabrique.definitions.cluster import Cluster, ClusterPartition
+from fabrique.engines.protocol import Observation, Usage
+from fabrique.engines.slurm.model import QueuedJob, Tres
+from fabrique.operate import founding
+
+NODES = ClusterPartition(
+    id="gpu", names=("gpu", "flex"), kind="h100-sxm", core_kind="local-core", gres="gpu:h100",
+    nodes=2, devices=4, cores=32, memory_mb=100_000, idle_w=500, device_w=600, core_w=4,
+)  # fmt: skip
+CLUSTER = Cluster(
+    engine="lab", cluster="lab", site="lasalle", zone="CA-QC", cap_w=20_000, cap_basis="assumed",
+    conf="/etc/slurm/slurm.conf", partitions=(NODES,),
+)  # fmt: skip
+ACCOUNT = "proteins"
+
+
+def found_on_cluster(home: Path, cluster: Cluster = CLUSTER) -> this_hub.ThisHub:
+    """A hub at LaSalle whose deployment names the cluster; its tables are furnished."""
+    this_hub.forget()
+    made = founding.make_home(home, "ca-lasalle-hub", port=8000, now=T0)
+    engines = (files.EngineOf(name="lab", kind="slurm", partitions=tuple(p.id for p in cluster.partitions)),)
+    text = files.write(made.model_copy(update={"clusters": (cluster,), "engines": engines}))
+    (home / files.FILE_NAME).write_text(text, encoding="utf-8")
+    this_hub.forget()
+    return founding.furnish(now=T0)
+
+
+class Slurm(Engine):
+    """The scripted engine with a door of its own. `queue` is by job id; nothing starts unless the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue: dict[int, QueuedJob] = {}
+        self.shown: dict[str, str] = {}
+        self.released: list[str] = []
+
+    def sbatch(self, job_id: int, **more: Any) -> QueuedJob:
+        asked = Tres(cores=4, memory_mb=1_000, nodes=1, gpus={"": 1})
+        plain: dict[str, Any] = {
+            "name": "train", "user": "alice", "account": ACCOUNT, "qos": "normal", "partition": "gpu",
+            "state": "PENDING", "submitted_ms": T0, "limit_ms": 600_000, "priority": 0, "asked": asked, "given": asked,
+        }  # fmt: skip
+        self.queue[job_id] = QueuedJob(job_id=job_id, **{**plain, **more})
+        return self.queue[job_id]
+
+    def starts(self, job_id: int, at_ms: int) -> str:
+        """Slurm starts it; answers its handle."""
+        job = self.queue[job_id] = replace(self.queue[job_id], state="RUNNING", started_ms=at_ms, priority=100)
+        self.answers[job.handle] = Observation(
+            job.handle, "running", started_ms=at_ms, last_seen_ms=at_ms, usage=Usage(cpu_ms=0)
+        )
+        return job.handle
+
+    def ends(self, job_id: int, at_ms: int, cause: str = "completed", **more: Any) -> None:
+        job = self.queue.pop(job_id)
+        started = {} if job.started_ms is None else {"started_ms": job.started_ms}
+        self.answers[job.handle] = Observation(
+            job.handle, "ended", cause, ended_ms=at_ms, **started, **more,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    def arrivals(self) -> Sequence[QueuedJob]:
+        self._up()
+        return list(self.queue.values())
+
+    def put(self, reasons: Mapping[str, str]) -> None:
+        self.shown = dict(reasons)
+
+    def release(self, intents: Sequence[str]) -> None:
+        self._up()
+        self.released += intents
+        for job_id, job in self.queue.items():
+            if job.handle in intents:
+                self.queue[job_id] = replace(job, priority=1_000)
+                self.answers.setdefault(job.handle, Observation(job.handle, "starting"))
+
+    def hold(self, intents: Sequence[str]) -> None:
+        for job_id, job in self.queue.items():
+            if job.handle in intents:
+                self.queue[job_id] = replace(job, priority=0)
+
+
+class ClusterBench(Bench):
+    """A loop on the scripted cluster, a project with a hundred GPU-hours whose account there is `proteins`."""
+
+    engine: Slurm
+
+    def __init__(self, here: this_hub.ThisHub) -> None:
+        self.slurm = Slurm()
+        super().__init__(here)
+        self.engine = self.slurm
+        self.loop = self.new_loop()
+        self.name_account()
+
+    def new_loop(self) -> Any:
+        self.engine = self.slurm
+        from fabrique.operate import loop as loops
+        from fabrique.operate.metering import Metering
+
+        return loops.Loop(self.here, {"lab": self.slurm}, Metering([], self.here), lambda: self.now)
+
+    def form(self) -> dict[str, object]:
+        return {"kind": "h100-sxm", "hours": "100"}
+
+    def name_account(self) -> None:
+        given = GivenName.objects.create(
+            engine="lab", sort=NameSort.ACCOUNT, name=ACCOUNT, project=self.project, given_ms=T0
+        )
+        for allocation in self.project.allocations.all():
+            Place.objects.create(engine="lab", allocation=allocation, account=given)
+
+    def row(self, outside_id: str) -> Job:
+        return Job.objects.filter(outside_id=outside_id).latest("number")

@@ -1,0 +1,210 @@
+"""Jobs by a cluster's own door: admitted like any other, seen, shown, charged once; strangers stop nobody."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.clusters import ClusterBench, found_on_cluster
+from tests.unit.scripted import T0
+
+from fabrique.apps.jobs import services as jobs
+from fabrique.apps.jobs.models import Job, Run
+from fabrique.apps.ledger import services as ledger
+from fabrique.apps.ledger.verify import verify
+from fabrique.apps.people import services as people
+from fabrique.core import booking
+from fabrique.core.units import HOUR_MS, unit
+from fabrique.engines.slurm.model import Tres
+
+H100 = unit("acc-ms:h100-sxm")
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def bench(db: None, settings: Any, tmp_path: Path) -> ClusterBench:
+    settings.HOME = tmp_path / "home"
+    return ClusterBench(found_on_cluster(settings.HOME))
+
+
+def used(bench: ClusterBench) -> int:
+    allocation = str(bench.project.allocations.get().id)
+    return ledger.balance(booking.account(allocation, "used"), H100)
+
+
+def test_a_plain_sbatch_is_admitted_explained_and_accounted(bench: ClusterBench) -> None:
+    alice = people.create_person("Alice", "alice@lab.example", now=T0, login="alice")
+    job = bench.slurm.sbatch(41)
+    bench.turn()
+    row = bench.row("41")
+    assert (row.door, row.login, row.submitter, row.name) == ("lab", "alice", alice, "train")
+    assert row.spec["milli_devices"] == 1000 and row.spec["kinds"] == ["h100-sxm"]
+    assert bench.slurm.released == [job.handle]
+    assert bench.status(row) == "starting"
+    assert row.runs.get().handle == job.handle
+    started = bench.now
+    bench.slurm.starts(41, started)
+    bench.turn()
+    assert bench.status(row) == "running"
+    bench.slurm.ends(41, started + 60_000, exit_code=0)
+    bench.turn(60_000)
+    assert bench.status(row) == "completed"
+    assert used(bench) == 60_000
+    bench.turn()
+    assert (used(bench), Job.objects.count(), Run.objects.count()) == (60_000, 1, 1)
+    assert verify().ok
+
+
+def test_it_waits_for_the_same_reasons_and_is_told_them(bench: ClusterBench) -> None:
+    for job_id in (1, 2, 3):
+        bench.slurm.sbatch(job_id, asked=Tres(cores=4, nodes=1, gpus={"": 4}))
+    bench.turn()
+    assert bench.slurm.released == [bench.slurm.queue[1].handle, bench.slurm.queue[2].handle]
+    third = bench.row("3")
+    assert third.reason["code"] == "wait.accelerators"
+    assert list(bench.slurm.shown) == [third.handle]
+    assert bench.slurm.shown[third.handle].startswith("fabrique: ")
+    assert "gpu" in bench.slurm.shown[third.handle]
+
+
+def test_what_both_doors_bring_is_decided_on_together(bench: ClusterBench) -> None:
+    ours = bench.submit(accelerators="4", kinds="h100-sxm")
+    bench.slurm.sbatch(7, asked=Tres(cores=4, nodes=1, gpus={"": 4}), submitted_ms=T0 + 1)
+    bench.slurm.sbatch(8, asked=Tres(cores=4, nodes=1, gpus={"": 4}), submitted_ms=T0 + 2)
+    bench.turn()
+    assert len(bench.slurm.submitted) == 1
+    assert bench.status(ours) == "starting"
+    assert bench.slurm.released == [bench.slurm.queue[7].handle]
+    assert bench.status(bench.row("8")) == "pending"
+
+
+def test_a_stranger_is_told_and_stops_nobody(bench: ClusterBench) -> None:
+    stranger = bench.slurm.sbatch(1, account="chemistry")
+    known = bench.slurm.sbatch(2)
+    bench.slurm.sbatch(3, partition="debug")
+    bench.turn()
+    assert bench.slurm.released == [known.handle]
+    assert "chemistry" in bench.slurm.shown[stranger.handle]
+    assert Job.objects.count() == 1
+
+
+def test_an_array_is_a_job_a_task(bench: ClusterBench) -> None:
+    bench.slurm.sbatch(50, array_id=50, tasks=3, task_ids=(0, 1, 5), asked=Tres(cores=1, nodes=1, gpus={"": 4}))
+    bench.turn()
+    rows = [bench.row(f"50_{task}") for task in (0, 1, 5)]
+    assert [bench.status(r) for r in rows] == ["starting", "starting", "pending"]
+    assert bench.slurm.released == [rows[0].handle, rows[1].handle]
+    # Slurm splits what starts; the handle of the task stays
+    del bench.slurm.queue[50]
+    bench.slurm.sbatch(51, array_id=50, array_task=0, asked=Tres(cores=1, nodes=1, gpus={"": 4}))
+    bench.slurm.sbatch(50, array_id=50, tasks=1, task_ids=(5,), asked=Tres(cores=1, nodes=1, gpus={"": 4}))
+    bench.slurm.starts(51, bench.now)
+    bench.turn()
+    assert bench.status(rows[0]) == "running"
+    assert Job.objects.count() == 3
+
+
+def test_what_runs_without_our_word_is_counted(bench: ClusterBench) -> None:
+    """An interactive job, or one let through while the hub was silent; its budget may not even cover it."""
+    started = T0 - 1_000
+    bench.slurm.sbatch(9, state="RUNNING", started_ms=started, priority=5, limit_ms=1_000 * HOUR_MS, batch=False)
+    bench.slurm.starts(9, started)
+    bench.turn()
+    row = bench.row("9")
+    assert (bench.status(row), row.reason["code"]) == ("running", "place.own-door")
+    assert bench.slurm.released == []
+    bench.slurm.ends(9, started + 2 * HOUR_MS, exit_code=0)
+    bench.turn(2 * HOUR_MS)
+    assert bench.status(row) == "completed"
+    assert used(bench) == 2 * HOUR_MS
+    assert verify().ok
+
+
+def test_a_requeue_is_another_run_of_the_same_job_and_waits_held(bench: ClusterBench) -> None:
+    job = bench.slurm.sbatch(5)
+    bench.turn()
+    started = bench.now
+    bench.slurm.starts(5, started)
+    bench.turn()
+    row = bench.row("5")
+    bench.slurm.ends(5, started + 10_000, cause="preempted")
+    again = bench.slurm.sbatch(5, submitted_ms=T0 + 20_000, priority=900)  # Slurm puts it back, and holds nothing
+    assert again.handle != job.handle
+    bench.turn(20_000)
+    bench.turn()
+    assert [r.handle for r in row.runs.order_by("attempt")] == [job.handle, again.handle]
+    assert bench.slurm.released == [job.handle, again.handle]
+    assert used(bench) == 10_000
+    started = bench.now
+    bench.slurm.starts(5, started)
+    bench.turn()
+    bench.slurm.ends(5, started + 5_000, exit_code=0)
+    bench.turn(5_000)
+    assert bench.status(row) == "completed"
+    assert used(bench) == 15_000
+    assert Job.objects.count() == 1
+
+
+def test_a_scancel_behind_our_back_closes_the_job(bench: ClusterBench) -> None:
+    for job_id in (1, 2, 3):
+        bench.slurm.sbatch(job_id, asked=Tres(cores=4, nodes=1, gpus={"": 4}))
+    bench.turn()
+    waits, admitted = bench.row("3"), bench.row("2")
+    bench.slurm.ends(3, bench.now, cause="cancelled")
+    bench.slurm.ends(2, bench.now, cause="cancelled")
+    bench.turn()
+    assert bench.status(waits) == "cancelled"
+    assert bench.status(admitted) == "cancelled"
+    assert ledger.balance(booking.account(str(admitted.allocation_id), "held"), H100) == 4 * 600_000  # of the first
+
+
+def test_a_member_cancels_it_here(bench: ClusterBench) -> None:
+    for job_id in (1, 2, 3):
+        bench.slurm.sbatch(job_id, asked=Tres(cores=4, nodes=1, gpus={"": 4}))
+    bench.turn()
+    jobs.cancel(bench.row("3"), bench.person, now=bench.now)
+    bench.turn()
+    assert bench.slurm.cancelled == [bench.slurm.queue[3].handle]
+    assert bench.row("3").status == "cancelled"
+
+
+def test_a_release_that_did_not_arrive_is_said_again(bench: ClusterBench) -> None:
+    job = bench.slurm.sbatch(1)
+    bench.turn()
+    bench.slurm.queue[1] = job  # the controller was killed before it saved what it was told
+    bench.turn()
+    assert bench.slurm.released == [job.handle]
+    bench.turn(10_000)
+    assert bench.slurm.released == [job.handle, job.handle]
+    assert Run.objects.count() == 1
+
+
+def test_what_its_user_changes_is_decided_on(bench: ClusterBench) -> None:
+    job = bench.slurm.sbatch(1, limit_ms=None)
+    bench.turn()
+    assert bench.slurm.released == []  # no budget covers a year
+    bench.slurm.queue[1] = replace(job, limit_ms=600_000)
+    bench.turn()
+    assert bench.slurm.released == [job.handle]
+
+
+def test_an_engine_that_is_down_delays_and_loses_nothing(bench: ClusterBench) -> None:
+    job = bench.slurm.sbatch(1)
+    bench.slurm.down = True
+    assert bench.turn().silent == {"lab": "engine.unavailable"}
+    assert Job.objects.count() == 0
+    bench.slurm.down = False
+    bench.turn()
+    assert bench.slurm.released == [job.handle]
+
+
+def test_a_hub_job_waits_for_its_account(bench: ClusterBench) -> None:
+    from fabrique.apps.provision.models import Place
+
+    Place.objects.all().delete()
+    job = bench.submit(accelerators="1", kinds="h100-sxm")
+    bench.turn()
+    assert bench.status(job) == "pending"
+    assert job.reason == {"code": "wait.account", "engine": "lab"}
