@@ -124,12 +124,14 @@ class Usage:
 
     `cpu_ms` counts user and system time of every process of the run; `max_rss_bytes` is the largest sum of resident
     memory seen at one instant (memory shared between the run's processes counts once for each: an upper bound).
+    `energy_mj` is what a counter of the run's own says; energy that others share in is never given here.
     """
 
     cpu_ms: int | None = None
     max_rss_bytes: int | None = None
     output_bytes: int | None = None
     processes: int | None = None
+    energy_mj: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,7 @@ class Observation:
     `starting`: taken, nothing runs yet. `lost`: it was taken, and went away without a record of its end; `last_seen_ms`
     is then the last instant it was surely there. `cause` is set exactly when `state` is `ended` or `lost`.
     A `preempted` run keeps its exit code: whether 0 means that its work is done is for the caller's policy to say.
+    `nodes` are those it has, by the engine's names, where it has several.
     """
 
     intent: str
@@ -152,6 +155,7 @@ class Observation:
     signal: int | None = None
     usage: Usage = Usage()
     error: str | None = None
+    nodes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
