@@ -53,6 +53,8 @@ class Book:
             return [row for name, account in self.state["accounts"].items() for row in self._association(name, account)]
         if words[0] == "user":
             return [[login, default] for login, default in self.state["users"].items()]
+        if words[0] == "tres":
+            return [["cpu", ""], ["mem", ""], ["gres", "gpu"], ["gres", "gpu:h100"]]
         if words[0] == "resource":
             return [[n, r["server"], "lab", str(r["count"])] for n, r in self.state["resources"].items()]
         flags = {name: "NoDecay" if q.get("nodecay") else "" for name, q in self.state["qos"].items()}

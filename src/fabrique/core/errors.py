@@ -80,7 +80,13 @@ ERRORS: Final[Mapping[str, Sort]] = {
     "engine.refused": Sort.CONFLICT,
     "engine.garbage": Sort.UNAVAILABLE,
     "isolation.single-user": Sort.DENIED,
+    "cluster.kind": Sort.INPUT,
+    "cluster.busy": Sort.CONFLICT,
     "lease.lost": Sort.CONFLICT,
+    # provisioning of a cluster
+    "provision.rule": Sort.INPUT,
+    "provision.none": Sort.MISSING,
+    "provision.files": Sort.CONFLICT,
     # meters and grid
     "meter.unavailable": Sort.UNAVAILABLE,
     "grid.gap": Sort.UNAVAILABLE,

@@ -84,7 +84,15 @@ SENTENCES: Final[dict[str, str]] = {
     "engine.refused?why": msg("The engine refused."),
     "engine.garbage": msg("The engine answered something nobody can read."),
     "isolation.single-user": msg("This hub runs as a single trusted user and takes no jobs of other people."),
+    "cluster.kind": msg("Which accelerator is Slurm's {gres}? Say it: --kind {gres}=KIND, with one of: {known}."),
+    "cluster.busy": msg("Something still runs here, on another engine than {engine}: wait until it ends, or cancel it."),
     "lease.lost": msg("Another control loop has taken over; this one stops."),
+    # provisioning of a cluster
+    "provision.rule": msg("The naming rule “{rule}” asks for “{word}”, which is unknown."),
+    "provision.rule?word": msg("A naming rule can't be used."),
+    "provision.none": msg("This hub runs on no Slurm cluster."),
+    "provision.files": msg("These files are not what would be generated now: {files}."),
+    "provision.files?files": msg("The files are not what would be generated now."),
     # meters and grid
     "meter.unavailable": msg("The meter {meter} does not answer."),
     "meter.unavailable?meter": msg("A meter does not answer."),

@@ -85,6 +85,7 @@ INSTALLED_APPS = [
     "fabrique.apps.jobs",
     "fabrique.apps.energy",
     "fabrique.apps.catalogue",
+    "fabrique.apps.provision",
     "fabrique.apps.rules",
     "fabrique.apps.reports",
     "fabrique.portal.apps.PortalConfig",

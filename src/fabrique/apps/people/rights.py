@@ -51,6 +51,7 @@ ACTIONS: Final[Mapping[str, Rule]] = {
     "metrics.view": Rule(
         (COLLECTOR, *STAFF, Role.AUDITOR), "Sums without names: the hub's collector, who runs, audits."
     ),
+    "cluster.provision": Rule((Role.OPERATOR,), "Who runs the machine sets up its accounts and limits."),
     "rules.view": Rule((*STAFF, Role.FUNDER, Role.AUDITOR), "By which rules the hub decides: who runs, pays, audits."),
     "rules.propose": Rule((Role.OPERATOR,), "Who runs the machine knows which rules it needs."),
     "rules.consent": Rule((Role.COORDINATOR, Role.FUNDER), "A second person, of another role and organisation."),

@@ -66,6 +66,11 @@ class Accounting:
         defaults = {user: account for user, account in users if account}
         return Found(accounts, qos, defaults, tuple(unread))
 
+    def tracked(self) -> frozenset[str]:
+        """The resources that the accounting counts, as `cpu` and `gres/gpu:h100`: only those can be limited."""
+        rows = self._show(["tres", "format=Type,Name"], 2, [])
+        return frozenset(sort + (f"/{name}" if name else "") for sort, name in rows)
+
     def make(self, changes: Sequence[Change], done: Callable[[Change], None] = lambda _: None) -> list[Refused]:
         """Makes them in order; one that is refused stops no other. `done` is told each, refused or not.
 

@@ -1,0 +1,186 @@
+"""Awards become accounts and limits in Slurm: what is wanted, what stands there, and making one of the other."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from fabrique.apps.people import rights
+from fabrique.apps.people.models import Person
+from fabrique.apps.provision import services
+from fabrique.apps.provision.services import Names, Taken
+from fabrique.apps.this_hub import ThisHub
+from fabrique.core import drift, provision
+from fabrique.core.errors import FabriqueError
+from fabrique.core.naming import Naming
+from fabrique.core.provision import Found, Site, Wanted
+from fabrique.core.provision_plan import Change, Left, Plan, changes
+from fabrique.core.units import Unit, time_unit
+from fabrique.definitions.cluster import Cluster
+from fabrique.engines.slurm.administer import Accounting, Refused
+
+RIGHT = "cluster.provision"
+Done = Callable[[int, int], None]
+ROUNDS = 3  # what is read after a change may ask for another: a first seat, then a default account
+
+
+def _silent(_made: int, _of: int) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """One look: what is wanted, what was found, and what turns one into the other. Nothing was written anywhere."""
+
+    cluster: Cluster
+    names: Names
+    tres: Mapping[Unit, str]
+    wanted: Wanted
+    found: Found
+    plan: Plan
+
+    @property
+    def steps(self) -> list[drift.Step]:
+        return drift.steps(self.plan.changes, self.found)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an apply did: the fields it set, what was refused, and what was left as it is."""
+
+    steps: list[drift.Step]
+    refused: list[Refused]
+    left: tuple[Left, ...]
+    wanted: Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Drifted:
+    since_ms: int
+    differences: list[drift.Drift]
+    left: tuple[Left, ...]
+
+
+def cluster_of(here: ThisHub) -> Cluster:
+    """Raises `provision.none` for a hub that runs on no Slurm."""
+    if here.deployment.cluster is None:
+        raise FabriqueError("provision.none")
+    return here.deployment.cluster
+
+
+def accounting_of(cluster: Cluster) -> Accounting:
+    return Accounting(f"{cluster.bin}/sacctmgr", cluster.conf, cluster.cluster)
+
+
+def prepare(here: ThisHub, person: Person, *, now: int) -> Prepared:
+    """Raises `right.denied`, `provision.none`, `provision.rule`, `engine.unavailable`, `engine.garbage`."""
+    rights.require(person, RIGHT, now=now)
+    return _look(cluster_of(here), now=now)
+
+
+def apply(here: ThisHub, person: Person, *, now: int, done: Done = _silent) -> Outcome:
+    """Makes the plan, reads back, and keeps what is to stand. `done` is told how many changes of how many were made.
+
+    What Slurm refuses stops nothing else and comes back by name. Raises as `prepare` does; then nothing changed.
+    """
+    prepared = prepare(here, person, now=now)
+    return _apply(prepared, prepared.plan.changes, str(person.id), now=now, done=done)
+
+
+def look_for_drift(here: ThisHub, person: Person, *, now: int) -> Drifted | None:
+    """What was changed by hand since the last apply; None where nothing was applied yet."""
+    prepared = prepare(here, person, now=now)
+    last = services.last_applied(prepared.cluster.engine)
+    if last is None:
+        return None
+    differences, left = drift.drift(last.wanted, prepared.wanted, prepared.found)
+    return Drifted(last.at_ms, differences, left)
+
+
+def follow(here: ThisHub, *, now: int) -> Outcome | None:
+    """For the loop: what awards and members alone changed since the last apply; None: nothing, or no apply yet.
+
+    What somebody changed by hand stays until an operator applies. Slurm is asked only where there is something to do.
+    Raises `engine.unavailable`, `engine.garbage`.
+    """
+    cluster = cluster_of(here)
+    last = services.last_applied(cluster.engine)
+    if last is None:
+        return None
+    names = services.names(cluster.engine, _rules(cluster), Taken(), units=last.tres, now=now)
+    if _desired(cluster, names, last.tres, now=now) == last.wanted:
+        return None
+    prepared = _look(cluster, now=now)
+    by_hand = changes(last.wanted, prepared.found).changes
+    ours = tuple(change for change in prepared.plan.changes if change not in by_hand)
+    return _apply(prepared, ours, "loop", now=now, rounds=1)
+
+
+# --- steps ------------------------------------------------------------------------------------------------------------
+
+
+def _look(cluster: Cluster, *, now: int) -> Prepared:
+    accounting = accounting_of(cluster)
+    found, tres = accounting.read(), _tres(cluster, accounting.tracked())
+    below = {a.name for a in found.accounts.values() if a.parent == cluster.parent}
+    taken = Taken(frozenset(found.accounts), frozenset(found.qos), below)
+    names = services.names(cluster.engine, _rules(cluster), taken, units=tres, now=now)
+    wanted = _desired(cluster, names, tres, now=now)
+    return Prepared(cluster, names, tres, wanted, found, changes(wanted, found))
+
+
+def _apply(
+    prepared: Prepared, todo: tuple[Change, ...], actor: str, *, now: int, done: Done = _silent, rounds: int = ROUNDS
+) -> Outcome:
+    engine = prepared.cluster.engine
+    services.keep(engine, prepared.names, now=now)
+    steps, refused = _make(prepared, todo, done, rounds)
+    services.remember(engine, actor, prepared.wanted, prepared.tres, steps, len(refused), now=now)
+    return Outcome(steps, refused, prepared.plan.left, prepared.wanted)
+
+
+def _make(
+    prepared: Prepared, todo: tuple[Change, ...], done: Done, rounds: int
+) -> tuple[list[drift.Step], list[Refused]]:
+    """The fields that were set, and what is still refused after what was read back."""
+    accounting, found = accounting_of(prepared.cluster), prepared.found
+    steps: list[drift.Step] = []
+    refused: list[Refused] = []
+    made = 0
+    for _ in range(rounds):
+        if not todo:
+            break
+        steps += drift.steps(todo, found)
+        count = itertools.count(made + 1)
+        made += len(todo)
+        refused = accounting.make(todo, lambda _change, count=count, of=made: done(next(count), of))  # type: ignore[misc]
+        if any(not r.tried for r in refused):
+            break  # it stopped answering: nothing can be read back either
+        found = accounting.read()
+        after = changes(prepared.wanted, found).changes
+        refused = [r for r in refused if r.change in after]
+        todo = () if after == todo else after
+    undone = set(drift.steps([r.change for r in refused], found))
+    return [s for s in dict.fromkeys(steps) if s not in undone], refused
+
+
+def _desired(cluster: Cluster, names: Names, tres: Mapping[Unit, str], *, now: int) -> Wanted:
+    site = Site(cluster.cluster, cluster.parent, names.pools, tres)
+    return provision.desired(services.allocations(names), services.members(now=now), site, now)
+
+
+def _rules(cluster: Cluster) -> Naming:
+    return Naming(cluster.accounts, cluster.qos, cluster.parent)
+
+
+def _tres(cluster: Cluster, tracked: frozenset[str]) -> dict[Unit, str]:
+    """What Slurm calls each unit of time: by type where it counts types, else all devices together."""
+    found: dict[Unit, str] = {}
+    for p in cluster.partitions:
+        if p.kind and p.gres:
+            typed = f"gres/{p.gres}"
+            found[time_unit("accelerator", p.kind)] = typed if typed in tracked else "gres/gpu"
+        if p.core_kind:
+            found[time_unit("core", p.core_kind)] = "cpu"
+    return found

@@ -1,0 +1,59 @@
+"""`fabrique slurm` as an operator types it, with a `sacctmgr` that is a real process."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.unit import sacctmgr
+from tests.unit.test_deployment import CLUSTER, NODES
+
+from fabrique.definitions import deployment as d
+
+if TYPE_CHECKING:
+    from tests.conftest import Home
+
+
+@pytest.fixture
+def on_slurm(home: Home, tmp_path: Path) -> Path:
+    """The hub's deployment now names a cluster; the folder of its `sacctmgr`."""
+    folder = tmp_path / "bin"
+    sacctmgr.install(folder)
+    file = home.path / d.FILE_NAME
+    found, _ = d.read(file)
+    assert found is not None
+    nodes = NODES.model_copy(update={"core_kind": "local-core"})
+    given = {"bin": str(folder), "conf": str(folder / "slurm.conf"), "partitions": (nodes,), "qos": "{project}-{pool}"}
+    engine = d.EngineOf(name="lab", kind="slurm", partitions=("gpu",))
+    changed = {"clusters": (CLUSTER.model_copy(update=given),), "engines": (engine,)}
+    file.write_text(d.write(found.model_copy(update=changed)))
+    return folder
+
+
+def test_plan_apply_drift_mend(home: Home, on_slurm: Path) -> None:
+    before = (on_slurm / "book.json").read_text()
+    for words in (["plan"], ["apply", "--dry-run"], ["plan", "--json"], ["drift"]):
+        done = home.run("slurm", *words)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+    assert (on_slurm / "book.json").read_text() == before
+    assert {tuple(c[:3]) for c in sacctmgr.calls(on_slurm)} == {("-n", "-P", "show")}
+    done = home.run("slurm", "apply")
+    assert (done.returncode, "fabrique" in done.stdout) == (0, True), done.stderr
+    assert "fabrique" in json.loads((on_slurm / "book.json").read_text())["accounts"]
+    assert "hand" in home.run("slurm", "drift").stdout
+
+
+def test_what_does_not_answer_is_one_sentence(home: Home, on_slurm: Path) -> None:
+    (on_slurm / "sacctmgr").unlink()
+    done = home.run("slurm", "plan")
+    assert (done.returncode, "Traceback" in done.stderr) == (6, False)
+    assert "engine.unavailable" in done.stderr
+
+
+def test_a_hub_without_slurm_says_so(home: Home) -> None:
+    done = home.run("slurm", "plan")
+    assert done.returncode == 4
+    assert "provision.none" in done.stderr
