@@ -81,6 +81,7 @@ ERRORS: Final[Mapping[str, Sort]] = {
     "engine.garbage": Sort.UNAVAILABLE,
     "isolation.single-user": Sort.DENIED,
     "cluster.kind": Sort.INPUT,
+    "cluster.kind-form": Sort.INPUT,
     "cluster.busy": Sort.CONFLICT,
     "lease.lost": Sort.CONFLICT,
     # provisioning of a cluster

@@ -14,22 +14,23 @@ import psutil
 from django.core.management import call_command
 from django.db import transaction
 
-from fabrique.apps.jobs.models import HubState
+from fabrique.apps.jobs.models import HubState, Run, RunState
 from fabrique.apps.ledger import services as ledger
-from fabrique.apps.ledger.models import Entry, Rate
+from fabrique.apps.ledger.models import Entry, Posting, Rate
 from fabrique.apps.people import services as people
 from fabrique.apps.people.models import Person, Role, RoleGrant
-from fabrique.apps.this_hub import ThisHub, load_hub, this_hub
+from fabrique.apps.this_hub import YEAR_MS, ThisHub, load_hub, this_hub
 from fabrique.core import booking
 from fabrique.core.errors import FabriqueError
 from fabrique.core.hub import Hub
-from fabrique.core.units import Amount, money, share_out, time_unit
+from fabrique.core.units import Amount, Unit, money, share_out, time_unit
 from fabrique.definitions import deployment as files
 from fabrique.definitions import hubs
 from fabrique.engines.isolation import detect
 from fabrique.meters import detect as meters
 
 PPM = 1_000_000
+BRINGS = (*ledger.CAPACITY, "connected")  # the kinds of entries that bring hours
 REST = "unassigned"  # what no pool is entitled to
 # A desktop processor's core without a meter: round figures, an assumption that the deployment's file shows.
 CORE_IDLE_W, CORE_MAX_W, MODEL_ERROR_PERMILLE = 2, 12, 370
@@ -54,7 +55,7 @@ def make_home(home: Path, hub: str, *, port: int, now: int) -> files.Deployment:
     home.chmod(0o711)
     _make_keys(home / "keys")
     made = _describe(home, definition, path, port=port, now=now)
-    _write(target, files.write(made), 0o600)
+    write_whole(target, files.write(made), 0o600)
     return made
 
 
@@ -73,6 +74,7 @@ def furnish(*, now: int) -> ThisHub:
         _rates(here, now=now)
         if not Entry.objects.exists():
             _genesis(here, now=now)
+        _newly_connected(here, now=now)
         _operator(here, now=now)
     ledger.checkpoint(here.hub.id, now=now)
     return here
@@ -91,12 +93,12 @@ def operator() -> Person:
 
 def _make_keys(folder: Path) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
-    _write(folder / "ledger.key", secrets.token_hex(32) + "\n", 0o600)
-    _write(folder / "django.key", secrets.token_urlsafe(48) + "\n", 0o600)
-    _write(folder / "metrics.key", secrets.token_urlsafe(32) + "\n", 0o600)
+    write_whole(folder / "ledger.key", secrets.token_hex(32) + "\n", 0o600)
+    write_whole(folder / "django.key", secrets.token_urlsafe(48) + "\n", 0o600)
+    write_whole(folder / "metrics.key", secrets.token_urlsafe(32) + "\n", 0o600)
 
 
-def _write(path: Path, text: str, mode: int) -> None:
+def write_whole(path: Path, text: str, mode: int) -> None:
     """Whole or not at all, and on the disk before anything relies on it."""
     draft = path.with_name(path.name + ".new")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w", encoding="utf-8") as out:
@@ -189,6 +191,26 @@ def _genesis(here: ThisHub, *, now: int) -> None:
     detail = {"hub": here.hub.id, "definition": definition, "period": "one year of 365 days from the genesis"}
     lines = booking.genesis(yearly(here), here.hub.id, detail)
     ledger.write("genesis", {"hub": here.hub.id, "definition": definition}, lines, now=now)
+
+
+def _newly_connected(here: ThisHub, *, now: int) -> None:
+    """Hours of kinds that no entry brought yet, until the hub's year ends: from then on they come with the others."""
+    last = ledger.last_capacity()
+    known = {Unit(u) for u in Posting.objects.filter(entry__kind__in=BRINGS).values_list("unit", flat=True).distinct()}
+    left_ms = max(last.at_ms + YEAR_MS - now, 0) if last else 0
+    amounts = [(p, Amount(a.unit, a.value * left_ms // YEAR_MS)) for p, a in yearly(here) if a.unit not in known]
+    if not amounts:
+        return
+    detail = {"hub": here.hub.id, "period": "until the hub's year ends", "until_ms": str(now + left_ms)}
+    lines = booking.genesis(amounts, here.hub.id, detail)
+    kinds = sorted({a.unit for _, a in amounts})
+    ledger.write("connected", {"hub": here.hub.id, "kinds": kinds}, lines, now=now)
+
+
+def runs_elsewhere(engine: str) -> bool:
+    """Whether something lives on another engine than this one."""
+    alive = Run.objects.filter(state__in=(RunState.PLANNED, RunState.RUNNING))
+    return alive.exclude(engine=engine).exists()
 
 
 def yearly(here: ThisHub) -> list[tuple[str, Amount]]:

@@ -1,0 +1,130 @@
+"""`fabrique slurm connect`: the cluster that this hub runs on, read from Slurm and written into the deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from fabrique.cli import context, output
+from fabrique.cli.shared import Call, command
+from fabrique.core.errors import FabriqueError
+
+if TYPE_CHECKING:
+    from fabrique.cli.context import Desk
+    from fabrique.operate.connecting import Described
+
+app = typer.Typer()
+Way = Literal["commands", "rest"]
+CONF = typer.Option("--conf", metavar="FILE", help="The cluster's slurm.conf.")
+BIN = typer.Option("--bin", metavar="DIR", help="Where Slurm's commands are.")
+TRANSPORT = typer.Option("--transport", help="How the hub reaches Slurm: its commands, or its REST daemon.")
+REST_URL = typer.Option("--rest-url", metavar="URL", help="Address of slurmrestd.")
+REST_KEY = typer.Option("--rest-key", metavar="FILE", help="File with the key that signs its tokens (HS256).")
+REST_USER = typer.Option("--rest-user", metavar="LOGIN", help="For whom the tokens are made: a Slurm administrator.")
+KIND = typer.Option("--kind", metavar="TYPE=KIND", help="What a GPU type of Slurm's is in our catalogue.")
+CAP = typer.Option("--cap-w", min=1, help="Power cap at the facility meter, in W (else what everything draws at most).")
+LOGINS = typer.Option("--logins", help="Jobs run under each person's own login (else under the hub's user).")
+CLOSED = typer.Option("--closed", help="While the hub is silent, submissions are refused (else they pass).")
+AHEAD = typer.Option("--look-ahead", min=0, max=3_600, help="Seconds for which planned jobs are released ahead.")
+DRY = typer.Option("--dry-run", help="Say what would be written, and write nothing.")
+
+
+@command(app, "connect")
+def connect(
+    call: Call,
+    conf: Annotated[Path, CONF],
+    binaries: Annotated[Path, BIN] = Path("/usr/bin"),
+    transport: Annotated[Way, TRANSPORT] = "commands",
+    rest_url: Annotated[str | None, REST_URL] = None,
+    rest_key: Annotated[Path | None, REST_KEY] = None,
+    rest_user: Annotated[str | None, REST_USER] = None,
+    kind: Annotated[list[str] | None, KIND] = None,
+    cap_w: Annotated[int | None, CAP] = None,
+    logins: Annotated[bool, LOGINS] = False,
+    closed: Annotated[bool, CLOSED] = False,
+    look_ahead: Annotated[int | None, AHEAD] = None,
+    dry_run: Annotated[bool, DRY] = False,
+) -> None:
+    """Run this hub on a Slurm cluster: read what it has, write it into fabrique.toml, open its hours in the ledger."""
+    desk = context.enter(call)
+    from fabrique.apps.people import rights
+    from fabrique.operate import connecting
+
+    rights.require(desk.person, "cluster.provision", now=desk.now)
+    more: dict[str, Any] = {"run_as": "login" if logins else "own", "door": "closed" if closed else "open"}
+    if look_ahead is not None:
+        more["look_ahead_s"] = look_ahead
+    asked = connecting.Asked(
+        conf=conf.absolute(),
+        binaries=binaries.absolute(),
+        transport=transport,
+        rest_url=rest_url,
+        rest_key=rest_key.absolute() if rest_key else None,
+        rest_user=rest_user,
+        kinds=kinds_of(kind or ()),
+        cap_w=cap_w,
+        more=more,
+    )
+    found = connecting.describe(desk.here, asked)
+    if not dry_run:
+        connecting.connect(desk.here, found.cluster, now=desk.now)
+    tell(desk, found, dry_run=dry_run)
+
+
+def kinds_of(given: Sequence[str]) -> Mapping[str, str]:
+    """Raises `cluster.kind-form` for what is no TYPE=KIND."""
+    pairs = {}
+    for text in given:
+        gres, equals, kind = text.partition("=")
+        if not (equals and gres and kind):
+            raise FabriqueError("cluster.kind-form", given=text[:80])
+        pairs[gres.removeprefix("gpu:")] = kind
+    return pairs
+
+
+def tell(desk: Desk, found: Described, *, dry_run: bool) -> None:
+    cluster, say = found.cluster, desk.say
+    if desk.call.json:
+        return output.document(
+            {"written": not dry_run, "left": list(found.left), "cluster": cluster.model_dump(mode="json")}
+        )
+    head = [
+        say.text("Partition"),
+        say.text("Slurm's partitions"),
+        say.text("Nodes"),
+        say.text("Devices a node"),
+        say.text("Cores a node"),
+        say.text("Draw at most, W"),
+    ]
+    output.table(head, [_row(desk, p) for p in cluster.partitions], numbers=(2, 3, 4, 5))
+    if found.left:
+        names = ", ".join(found.left)
+        output.line(say.text("Left out, since their nodes are counted elsewhere: {partitions}.", partitions=names))
+    if dry_run:
+        return output.line(say.text("Nothing was written."))
+    output.line(
+        say.text(
+            "The hub now runs on the cluster {cluster}, under a cap of {cap} (assumed)."
+            " What is assumed stands in {file}: correct it there.",
+            cluster=cluster.cluster,
+            cap=say.power(cluster.cap_w),
+            file=str(desk.here.home / "fabrique.toml"),
+        )
+    )
+    return output.hint("→", desk.command("slurm apply"))
+
+
+def _row(desk: Desk, p: Any) -> tuple[object, ...]:
+    most = p.nodes * (p.idle_w + p.devices * p.device_w + p.cores * p.core_w)
+    devices = f"{p.devices} × {desk.say.kinds.get(p.kind, p.kind)}" if p.devices else "–"
+    return (
+        p.id,
+        ", ".join(p.names),
+        desk.say.number(p.nodes),
+        devices,
+        desk.say.number(p.cores),
+        desk.say.number(most),
+    )

@@ -1,0 +1,82 @@
+"""What a cluster says of itself: its name, and its nodes by sort, each with the partitions that they lie in."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fabrique.core.errors import FabriqueError
+from fabrique.engines.slurm import running
+from fabrique.engines.slurm.commands import PATH
+from fabrique.engines.slurm.model import Node
+
+WITHIN_S: Final = 20.0
+_MOST: Final = 1_000  # settings: what is longer is no configuration
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """Nodes that are alike: `gpus` devices of Slurm's type `gpu` ("" untyped) each. `partitions` as Slurm orders them.
+
+    `memory_mb` is the least of them.
+    """
+
+    partitions: tuple[str, ...]
+    nodes: int
+    cores: int
+    memory_mb: int
+    gpu: str
+    gpus: int
+
+
+def settings(conf: Path, binaries: Path) -> dict[str, str]:
+    """The controller's settings by name. Raises `engine.unavailable`, `engine.garbage`."""
+    environment = {"PATH": PATH, "LC_ALL": "C", "TZ": "UTC", "SLURM_CONF": str(conf)}
+    ran = running.run([str(binaries / "scontrol"), "show", "config"], environment, WITHIN_S)
+    if ran.code != 0:
+        raise FabriqueError("engine.unavailable", why=ran.why)
+    found: dict[str, str] = {}
+    for line in ran.output.decode("utf-8", "replace").splitlines()[:_MOST]:
+        name, equals, value = line.partition(" = ")
+        if equals:
+            found[name.strip()] = value.strip()
+    if "ClusterName" not in found:
+        raise FabriqueError("engine.garbage", why="scontrol names no cluster")
+    return found
+
+
+def sorts(nodes: Iterable[Node]) -> list[Sort]:
+    """Nodes by what they are, the most numerous first. A node of several types of GPU counts by the first of them."""
+    groups: dict[tuple[tuple[str, ...], int, str, int], list[Node]] = defaultdict(list)
+    for node in nodes:
+        gpu, gpus = _gpus(node.total.gpus)
+        groups[node.partitions, node.total.cores, gpu, gpus].append(node)
+    found = [
+        Sort(partitions, len(own), cores, min(n.total.memory_mb for n in own), gpu, gpus)
+        for (partitions, cores, gpu, gpus), own in groups.items()
+        if partitions and cores
+    ]
+    return sorted(found, key=lambda s: (-s.nodes * max(s.gpus, 1), s.partitions))
+
+
+def named_once(found: Iterable[Sort]) -> tuple[list[Sort], list[str]]:
+    """Each partition with one sort alone, the larger; and what is left out: a partition over nodes of several sorts."""
+    taken: Counter[str] = Counter()
+    kept, left = [], []
+    for sort in found:
+        own = tuple(p for p in sort.partitions if not taken[p])
+        left += [p for p in sort.partitions if taken[p]]
+        taken.update(own)
+        if own:
+            kept.append(Sort(own, sort.nodes, sort.cores, sort.memory_mb, sort.gpu, sort.gpus))
+    return kept, sorted(set(left))
+
+
+def _gpus(by_type: Mapping[str, int]) -> tuple[str, int]:
+    typed = {name: count for name, count in by_type.items() if name}
+    if typed:
+        return min(typed.items())
+    return "", by_type.get("", 0)
