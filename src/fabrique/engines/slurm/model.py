@@ -214,6 +214,15 @@ class Order:
     held: bool = False
 
 
+Target = int | tuple[int, int]  # a job; or one task of an array: the array's job, the task
+
+
+def target_of(job: QueuedJob, task: int | None = None) -> Target:
+    """What to call a job when something is done to it: an array's own id would mean every task of it."""
+    task = job.array_task if task is None else task
+    return job.job_id if job.array_id is None or task is None else (job.array_id, task)
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """What is changed of a job that Slurm knows; None leaves it. `priority` above 0 also releases it, 0 holds it.
@@ -221,7 +230,7 @@ class Change:
     `comment` None leaves it as it is; an empty one clears it.
     """
 
-    job_id: int
+    job_id: Target
     priority: int | None = None
     comment: str | None = None
     admin_comment: str | None = None
@@ -233,7 +242,7 @@ class Change:
 class Denied:
     """A change that Slurm refused, with its own words."""
 
-    job_id: int
+    job_id: Target
     why: str
 
 
@@ -272,11 +281,11 @@ class Transport(Protocol):
     def change(self, changes: Sequence[Change]) -> list[Denied]:
         """In the order given, in as few calls as the transport can."""
 
-    def cancel(self, jobs: Sequence[int]) -> None:
+    def cancel(self, jobs: Sequence[Target]) -> None:
         """TERM, then KILL after the cluster's KillWait. A job that is over or unknown is no error."""
 
-    def signal(self, jobs: Sequence[int], name: str) -> None:
+    def signal(self, jobs: Sequence[Target], name: str) -> None:
         """The signal to the batch script and its steps."""
 
-    def requeue(self, jobs: Sequence[int], *, hold: bool) -> list[Denied]:
+    def requeue(self, jobs: Sequence[Target], *, hold: bool) -> list[Denied]:
         """Ends the run and puts the job back in the queue, held where `hold`."""

@@ -1,0 +1,229 @@
+"""Rows of squeue, sacct and scontrol into jobs, records and nodes.
+
+Fields are parted by a token that the caller drew for this one call, so that no name, comment or reason can end a
+field or a row, newlines included. What can't be read becomes an `Unread` and stops no other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, TypeVar
+
+from fabrique.engines.slurm import names, tres, words
+from fabrique.engines.slurm.model import Node, QueuedJob, Record, Tres, Unread
+
+T = TypeVar("T")
+Row = Mapping[str, str]
+END: Final = "end"  # follows the token where a row of squeue ends
+
+QUEUE: Final = (
+    "JobID ArrayJobID ArrayTaskID Name UserName Account QOS Partition State Reason SubmitTime EligibleTime StartTime "
+    "EndTime TimeLimit NodeList tres-alloc PriorityLong Nice RestartCnt BatchFlag OverSubscribe Requeue Comment "
+    "admin_comment Dependency Feature Licenses STDOUT exit_code"
+).split()
+RECORDS: Final = (
+    "Cluster JobIDRaw JobID JobName User Account QOS Partition State Submit Eligible Start End TimelimitRaw NodeList "
+    "ReqTRES AllocTRES ExitCode TotalCPU ConsumedEnergyRaw Suspended Comment AdminComment ElapsedRaw"
+).split()
+NEWER_RECORDS: Final = ("Restarts", "Exclusive")  # asked for where this sacct knows them
+
+_OVER: Final = frozenset(
+    "COMPLETED CANCELLED FAILED TIMEOUT NODE_FAIL PREEMPTED BOOT_FAIL DEADLINE OUT_OF_MEMORY".split()
+)
+_PLACE: Final = re.compile(r"(\d+)(?:_(\d+|\[[^\]]*\]?))?(?:\+\d+)?")
+_NODE_FIELD: Final = re.compile(r"(?:^|\s)([A-Z][A-Za-z_]{1,40})=")
+_SEPARATOR: Final = b"\x1f"
+
+
+def queue(output: bytes, fields: Sequence[str], token: str) -> tuple[list[QueuedJob], list[Unread]]:
+    return _each(_ended_rows(output, token), fields, token, queued_job)
+
+
+def records(output: bytes, fields: Sequence[str], token: str) -> tuple[list[Record], list[Unread]]:
+    return _each(_counted_rows(output, len(fields), token), fields, token, record)
+
+
+def nodes(output: bytes) -> tuple[list[Node], list[Unread]]:
+    """`scontrol show node -o`: a line a node; the free texts of people come last, and the first of a name counts."""
+    found: list[Node] = []
+    unread: list[Unread] = []
+    for line in output.splitlines():
+        if not line.strip():
+            continue
+        try:
+            found.append(node(_pairs(line.decode("utf-8", "replace"))))
+        except ValueError as error:
+            unread.append(Unread(line, str(error)))
+    return found, unread
+
+
+def queued_job(row: Row, raw: bytes = b"") -> QueuedJob:
+    """Raises ValueError."""
+    word = words.job_state(row["State"])
+    waits = word.state == "PENDING"
+    task, ids, together = _tasks(words.text(row["ArrayTaskID"]))
+    asked = tres.read(row["tres-alloc"])
+    licences = tres.licences(row["Licenses"])
+    total = Tres(asked.cores, asked.memory_mb, asked.nodes, asked.gpus, asked.billing, None, licences)
+    code, sent = words.exit_of(row["exit_code"]) if word.state in _OVER else (None, None)
+    array = words.number(row["ArrayJobID"])
+    job = words.needed(words.number(row["JobID"]), "id")
+    # where there is no field of its own, OverSubscribe is NO for an exclusive job alone
+    alone = row["exclusive"] != "NO" if "exclusive" in row else row["OverSubscribe"] == "NO"
+    return QueuedJob(
+        job_id=job,
+        name=row["Name"],
+        user=row["UserName"],
+        account=words.text(row["Account"]),
+        qos=words.text(row["QOS"]),
+        partition=row["Partition"],
+        state=word.state,
+        flags=word.flags,
+        reason=words.text(row["Reason"]),
+        array_id=None if task is None and not ids else array,
+        array_task=task,
+        tasks=len(ids) or 1,
+        task_ids=ids,
+        tasks_at_once=together,
+        submitted_ms=words.needed(words.instant_ms(row["SubmitTime"]), "submission"),
+        eligible_ms=words.instant_ms(row["EligibleTime"]),
+        started_ms=None if waits else words.instant_ms(row["StartTime"]),
+        ended_ms=words.instant_ms(row["EndTime"]) if word.state in _OVER or "COMPLETING" in word.flags else None,
+        limit_ms=words.duration_ms(row["TimeLimit"]),
+        nodes=names.nodes(words.text(row["NodeList"])),
+        asked=total,
+        given=Tres() if waits else total,
+        priority=words.number(row["PriorityLong"]),
+        nice=words.number(row["Nice"]) or 0,
+        restarts=words.count(row["RestartCnt"]),
+        batch=row["BatchFlag"] != "0",
+        exclusive=alone,
+        requeue=row["Requeue"] == "1",
+        comment=words.text(row["Comment"]),
+        admin_comment=words.text(row["admin_comment"]),
+        dependency=words.text(row["Dependency"]),
+        features=words.text(row["Feature"]),
+        output=words.text(row["STDOUT"]),
+        exit_code=code,
+        signal=sent,
+    )
+
+
+def record(row: Row, raw: bytes) -> Record:
+    """Raises ValueError."""
+    # a run that a requeue ended is over, whatever becomes of the job: in the queue the same word means that it waits
+    word = words.JobWord("REQUEUED") if row["State"].strip() == "REQUEUED" else words.job_state(row["State"])
+    given = tres.read(row["AllocTRES"])
+    energy = tres.millijoules(row["ConsumedEnergyRaw"])
+    place = _PLACE.fullmatch(row["JobID"].strip())
+    task = place[2] if place else None
+    code, sent = words.exit_of(row["ExitCode"])
+    restarts, alone = row.get("Restarts", ""), row.get("Exclusive", "")
+    return Record(
+        cluster=row["Cluster"],
+        job_id=words.needed(words.number(row["JobIDRaw"]), "id"),
+        array_id=int(place[1]) if place and task else None,
+        array_task=int(task) if task and task.isdecimal() else None,
+        name=row["JobName"],
+        user=row["User"],
+        account=row["Account"],
+        qos=words.text(row["QOS"]),
+        partition=row["Partition"],
+        state=word.state,
+        submitted_ms=words.needed(words.instant_ms(row["Submit"]), "submission"),
+        eligible_ms=words.instant_ms(row["Eligible"]),
+        started_ms=words.instant_ms(row["Start"]),
+        ended_ms=words.instant_ms(row["End"]),
+        elapsed_ms=words.count(row["ElapsedRaw"]) * 1000,
+        limit_ms=words.minutes_ms(row["TimelimitRaw"]),
+        nodes=names.nodes("" if row["NodeList"] == "None assigned" else words.text(row["NodeList"])),
+        asked=tres.read(row["ReqTRES"]),
+        given=given,
+        exit_code=code,
+        signal=sent,
+        cpu_ms=words.duration_ms(row["TotalCPU"]),
+        energy_mj=given.energy_mj if energy is None else energy,
+        exclusive=alone != "NO" if alone else None,
+        restarts=words.number(restarts) if restarts else None,
+        suspended_ms=words.duration_ms(row["Suspended"]) or 0,
+        cancelled_by=word.by,
+        comment=row["Comment"],
+        admin_comment=row["AdminComment"],
+        raw=raw,
+    )
+
+
+def node(row: Row) -> Node:
+    """Raises ValueError."""
+    name = names.nodes(row.get("NodeName", ""))
+    if len(name) != 1:
+        raise ValueError("no node's name")
+    state, flags = words.node_state(row.get("State", ""))
+    watts = words.number(row.get("CurrentWatts", ""))
+    partitions = words.text(row.get("Partitions", ""))
+    return Node(
+        name=name[0],
+        state=state,
+        flags=flags,
+        partitions=tuple(part for part in partitions.split(",") if part),
+        total=tres.read(row.get("CfgTRES", "")),
+        used=tres.read(row.get("AllocTRES", "")),
+        watts=watts or None,
+        energy_mj=tres.millijoules(row.get("ConsumedJoules", "")),
+        reason=words.text(row.get("Reason", "")),
+    )
+
+
+def _each(
+    rows: Iterator[bytes], fields: Sequence[str], token: str, read: Callable[[Row, bytes], T]
+) -> tuple[list[T], list[Unread]]:
+    found: list[T] = []
+    unread: list[Unread] = []
+    mark = token.encode()
+    for row in rows:
+        values = row.split(mark)
+        raw = _SEPARATOR.join(values)
+        if len(values) != len(fields):
+            unread.append(Unread(raw, f"{len(values)} fields, not {len(fields)}"))
+            continue
+        try:
+            found.append(read(dict(zip(fields, row.decode("utf-8", "replace").split(token), strict=True)), raw))
+        except ValueError as error:
+            unread.append(Unread(raw, str(error)))
+    return found, unread
+
+
+def _ended_rows(output: bytes, token: str) -> Iterator[bytes]:
+    """Rows that end with the token, `END` and a newline; what follows the last is a row cut short."""
+    *rows, rest = output.split(f"{token}{END}\n".encode())
+    yield from rows
+    if rest.strip():
+        yield rest
+
+
+def _counted_rows(output: bytes, fields: int, token: str) -> Iterator[bytes]:
+    """Rows of `fields` values with the token after each, and a newline after the last."""
+    mark = token.encode()
+    values = output.split(mark)
+    for start in range(0, len(values) - 1, fields):
+        row = values[start : start + fields]
+        yield mark.join([row[0].removeprefix(b"\n"), *row[1:]])
+    if rest := values[-1].strip():
+        yield rest
+
+
+def _tasks(written: str) -> tuple[int | None, tuple[int, ...], int | None]:
+    """One task; or all those of an array that waits, and how many of them may run together."""
+    if not written:
+        return None, (), None
+    ids, together = names.tasks(written)
+    return (None, ids, together) if len(ids) > 1 or not written.isdecimal() else (ids[0], (), None)
+
+
+def _pairs(line: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    marks = list(_NODE_FIELD.finditer(line))
+    for mark, after in zip(marks, [*marks[1:], None], strict=True):
+        found.setdefault(mark[1], line[mark.end() : after.start() if after else len(line)].strip())
+    return found
