@@ -16,6 +16,7 @@ from fabrique.apps.ledger import services as ledger
 from fabrique.apps.ledger.verify import verify
 from fabrique.apps.people import services as people
 from fabrique.core import booking
+from fabrique.core.errors import FabriqueError
 from fabrique.core.units import HOUR_MS, unit
 from fabrique.engines.slurm.model import Tres
 
@@ -208,3 +209,17 @@ def test_a_hub_job_waits_for_its_account(bench: ClusterBench) -> None:
     bench.turn()
     assert bench.status(job) == "pending"
     assert job.reason == {"code": "wait.account", "engine": "lab"}
+
+
+def test_people_name_a_job_as_their_cluster_does(bench: ClusterBench) -> None:
+    ours = bench.submit(accelerators="4", kinds="h100-sxm")
+    bench.slurm.sbatch(ours.number)  # the same number at both doors
+    bench.turn()
+    theirs = bench.row(str(ours.number))
+    assert theirs.number != ours.number
+    assert jobs.find_named(str(ours.number)) == theirs
+    assert jobs.find_named(f"job:{ours.number}") == ours
+    assert jobs.find_named(str(theirs.number)) == theirs
+    for wrong in ("job:", "job:x", "12_", "-1", ""):
+        with pytest.raises(FabriqueError, match="job.missing"):
+            jobs.find_named(wrong)

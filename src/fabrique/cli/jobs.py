@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from fabrique.apps.jobs.models import Job, Run
 
 app = typer.Typer()
-NUMBER = typer.Argument(metavar="JOB", help="A job's number.")
+NUMBER = typer.Argument(metavar="JOB", help="A job's number; on a cluster its id there, or job:NUMBER.")
 FLAGS: Final = {
     "project": "Whose hours are spent.",
     "name": "What people call it.",
@@ -171,10 +171,10 @@ def _named(error: FabriqueError, script: str) -> FabriqueError:
 def find(desk: Desk, number: str, action: str = "job.view") -> Job:
     """A job this person may see. Raises `job.missing`, `right.denied`."""
     from fabrique.apps.access.relations import relations
-    from fabrique.apps.jobs.services import find_job
+    from fabrique.apps.jobs.services import find_named
     from fabrique.apps.people import rights
 
-    found = find_job(number)
+    found = find_named(number)
     related = relations(desk.person, project=found.project, now=desk.now)
     rights.require(desk.person, action, now=desk.now, relations=related, subject=found.project.code)
     return found
@@ -195,6 +195,7 @@ def as_json(desk: Desk, job: Job) -> dict[str, Any]:
     starts = explained.starts
     return {
         "number": job.number,
+        "outside_id": job.outside_id or None,
         "name": job.name,
         "project": job.project.code,
         "state": job.status,

@@ -84,7 +84,7 @@ SENTENCES: Final[dict[str, str]] = {
     "engine.refused?why": msg("The engine refused."),
     "engine.garbage": msg("The engine answered something nobody can read."),
     "isolation.single-user": msg("This hub runs as a single trusted user and takes no jobs of other people."),
-    "cluster.kind": msg("Which accelerator is Slurm's {gres}? Say it: --kind {gres}=KIND, with one of: {known}."),
+    "cluster.kind": msg("Which accelerator is Slurm's {gres}? Say it: --kind {gres}=KIND."),
     "cluster.kind-form": msg("{given} is no TYPE=KIND: as in h100=h100-sxm."),
     "cluster.busy": msg("Something still runs here, on another engine than {engine}: wait until it ends, or cancel it."),
     "lease.lost": msg("Another control loop has taken over; this one stops."),

@@ -26,6 +26,9 @@ from fabrique.core.units import Unit
 from fabrique.definitions import jobscript
 
 
+_NUMBER = "job:"
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Where a job may run and which allocation pays: the first of its project that limits that unit."""
@@ -104,6 +107,17 @@ def find_job(number: int | str) -> Job:
     if job is None:
         raise FabriqueError("job.missing", job=text[:40])
     return job
+
+
+def find_named(text: str) -> Job:
+    """As people call it: by the id it has at the hub's cluster, where it has one, else by its number here; `job:12`
+    is surely the number. Raises `job.missing`.
+    """
+    if text.startswith(_NUMBER):
+        return find_job(text.removeprefix(_NUMBER))
+    cluster = this_hub().deployment.cluster
+    outside = Job.objects.filter(outside_id=text[:40]).order_by("-number").first() if cluster else None
+    return find_job(text) if outside is None else outside
 
 
 def choose(spec: JobSpec, project: Project, *, now: int) -> Choice:
