@@ -221,5 +221,5 @@ def test_people_name_a_job_as_their_cluster_does(bench: ClusterBench) -> None:
     assert jobs.find_named(f"job:{ours.number}") == ours
     assert jobs.find_named(str(theirs.number)) == theirs
     for wrong in ("job:", "job:x", "12_", "-1", ""):
-        with pytest.raises(FabriqueError, match="job.missing"):
+        with pytest.raises(FabriqueError, match=r"job\.missing"):
             jobs.find_named(wrong)

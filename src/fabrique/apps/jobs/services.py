@@ -25,7 +25,6 @@ from fabrique.core.reasons import Reason, from_json, reason
 from fabrique.core.units import Unit
 from fabrique.definitions import jobscript
 
-
 _NUMBER = "job:"
 
 
@@ -115,8 +114,8 @@ def find_named(text: str) -> Job:
     """
     if text.startswith(_NUMBER):
         return find_job(text.removeprefix(_NUMBER))
-    cluster = this_hub().deployment.cluster
-    outside = Job.objects.filter(outside_id=text[:40]).order_by("-number").first() if cluster else None
+    on_cluster = text and this_hub().deployment.cluster is not None
+    outside = Job.objects.filter(outside_id=text[:40]).order_by("-number").first() if on_cluster else None
     return find_job(text) if outside is None else outside
 
 
