@@ -19,9 +19,12 @@ from fabrique.cli import (
     ledger,
     members,
     projects,
+    queue,
     rules,
     serve,
     shared,
+    slurm,
+    slurm_connect,
     statement,
     twin,
     twin_log,
@@ -74,11 +77,13 @@ def start(
         raise typer.Exit
 
 
-for room in (home.app, serve.app, apply.app, projects.app, members.app, jobs.app, statement.app):
+for room in (home.app, serve.app, apply.app, projects.app, members.app, jobs.app, queue.app, statement.app):
     app.registered_commands += room.registered_commands
 app.add_typer(hub.app, name="hub")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(rules.app, name="rules")
+slurm.app.registered_commands += slurm_connect.app.registered_commands
+app.add_typer(slurm.app, name="slurm")
 twin.app.registered_commands += twin_log.app.registered_commands
 app.add_typer(twin.app, name="twin")
 

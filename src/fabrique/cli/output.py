@@ -9,8 +9,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -78,6 +78,43 @@ def safe(text: object) -> str:
 
 def on_terminal() -> bool:
     return sys.stdout.isatty()
+
+
+def width() -> int:
+    """Columns of the terminal; elsewhere those of a table in a file."""
+    return int(_console(sys.stdout.isatty()).width)
+
+
+def cells(text: str) -> int:
+    """Columns that a text takes on a terminal: some letters take two."""
+    from rich.cells import cell_len
+
+    return int(cell_len(_one_line(text)))
+
+
+def fitted(text: str, columns: int, *, right: bool = False) -> str:
+    """The text in exactly so many columns: what is too long ends in an ellipsis."""
+    from rich.cells import set_cell_size
+
+    known = _one_line(text)
+    if cells(known) > columns:
+        return str(set_cell_size(set_cell_size(known, columns - 1).rstrip() + "…", columns))
+    blank = " " * (columns - cells(known))
+    return blank + known if right else known + blank
+
+
+def _one_line(text: str) -> str:
+    return safe(text).replace("\n", " ")
+
+
+@contextmanager
+def redrawn() -> Iterator[Callable[[Iterable[tuple[str, str]]], None]]:
+    """Lines on a terminal that are written over by the next ones, without a flicker; the last ones stay."""
+    from rich.console import Group
+    from rich.live import Live
+
+    with Live(console=_console(True), auto_refresh=False, vertical_overflow="crop") as live:
+        yield lambda lines: live.update(Group(*[_text(text, style) for text, style in lines]), refresh=True)
 
 
 def line(text: str = "", style: str = "") -> None:

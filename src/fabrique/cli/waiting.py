@@ -33,7 +33,7 @@ def to_the_end(desk: Desk, job: Job) -> Job:
             explained = queries.explain(job, now=desk.now)
             if explained.over:
                 return job
-            text = f"{_progress(desk, explained)} {_absence(desk)}".strip()
+            text = f"{_progress(desk, explained)} {absence(desk)}".strip()
             if line is not None:
                 line.update(output.safe(text))
             elif _still(desk, explained) != told and not desk.call.json:
@@ -61,8 +61,8 @@ def tell(desk: Desk, job: Job) -> None:
     output.pairs(_facts(desk, explained))
     if sooner is not None and sooner.reason is not None:
         _tell_sooner(desk, sooner)
-    if absence := _absence(desk) if not explained.over else "":
-        output.line(absence, "yellow")
+    if missing := absence(desk) if not explained.over else "":
+        output.line(missing, "yellow")
     if explained.run is not None:
         output.hint(say.text("What it wrote:"), desk.command(f"log {job.number}"))
     return None
@@ -99,7 +99,7 @@ def _still(desk: Desk, explained: Explanation) -> str:
     return " ".join(parts)
 
 
-def _absence(desk: Desk) -> str:
+def absence(desk: Desk) -> str:
     """Nothing moves while no loop turns."""
     from fabrique.apps.jobs.cycle import hub_state
 
