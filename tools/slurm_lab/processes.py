@@ -1,7 +1,7 @@
 """The daemons of one lab: started in their foreground, known by pid and start time, and none left behind.
 
-Each has SLURM_LAB=<folder> in its environment, so that even one whose file is lost is found again. A node's job steps
-leave their daemon's tree; the mark is theirs too, and what they started is found beneath them.
+Each has SLURM_LAB=<folder> in its environment, so that even one whose file is lost is found again. The steps of jobs
+leave the tree of their node's daemon, and what they run is another user's: they are looked for.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pwd
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -124,23 +124,27 @@ class Daemons:
             self._file(name).unlink(missing_ok=True)
 
     def steps(self, node: str | None = None) -> list[psutil.Process]:
-        """The marked processes, and all beneath them, that are none of the daemons': steps of jobs, and orphans.
-
-        `node`: those of one node alone.
-        """
+        """What is the lab's and no daemon: the steps of jobs with all beneath them, and orphans. `node`: its alone."""
         daemons = {process.pid for name in self.names() if (process := self.find(name))}
-        marked = [process for process in self._marked(node) if process.pid not in daemons]
-        return list({p.pid: p for process in marked for p in [process, *_beneath(process)]}.values())
+        ours = [p for p in psutil.process_iter() if p.pid not in daemons | {os.getpid()} and self._is_ours(p, node)]
+        return list({p.pid: p for process in ours for p in [process, *_beneath(process)]}.values())
 
-    def _marked(self, node: str | None) -> Iterator[psutil.Process]:
-        for process in psutil.process_iter():
-            if process.pid == os.getpid():
-                continue
-            with suppress(psutil.Error, OSError):
-                environment = process.environ()
-                ours = environment.get(MARK) == str(self.folder) and process.status() != psutil.STATUS_ZOMBIE
-                if ours and (node is None or environment.get(NODE) == node):
-                    yield process
+    def _is_ours(self, process: psutil.Process, node: str | None) -> bool:
+        """A step writes its title over its environment: it is known by the log of its node, which it has open."""
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return False
+            if process.name() == "slurmstepd":
+                logs = {Path(opened.path) for opened in process.open_files()}
+                if any(log.parent == self.folder / "log" and node in (None, log.name) for log in logs):
+                    return True
+            environment = process.environ()
+        except (psutil.Error, OSError):
+            return False
+        conf = str(self.folder / "etc" / "slurm.conf")
+        orphan = "SLURM_JOB_ID" in environment and environment.get("SLURM_CONF") == conf
+        whose = environment.get(NODE) or environment.get("SLURMD_NODENAME")
+        return (environment.get(MARK) == str(self.folder) or orphan) and node in (None, whose)
 
     def sweep(self) -> None:
         """Kill what is left of the lab, jobs too. Twice, for what was being started."""
