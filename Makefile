@@ -12,10 +12,10 @@ WORDS := $(wildcard src/fabrique/language/locale/*/LC_MESSAGES/*.po)
 CODE := src tests tools
 
 .DEFAULT_GOAL := help
-.PHONY: help env env-dev up check test soak lint types bench docs lock
+.PHONY: help env env-dev up slurm check test slurm-test soak lint types bench docs lock
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 env: $(RUN_STAMP) $(WORDS_STAMP) $(LIVE_STAMP) ## make .venv with all that running needs
 
@@ -24,11 +24,17 @@ env-dev: env $(DEV_STAMP) $(TWIN_STAMP) ## the same, with what testing needs
 up: env ## open a hub: HUB= (an id or a file), PORT=, FABRIQUE_HOME=; stays in the foreground
 	@exec $(BIN)/fabrique up $${HUB:+--hub "$$HUB"} $${PORT:+--port "$$PORT"}
 
+slurm: env ## try it on a Slurm: a whole cluster on this machine with a hub on it; Ctrl-C stops both
+	@exec $(BIN)/python tools/slurm_demo.py
+
 check: env-dev ## the quick part of test: style, types, floors, tests without database or browser
 	@exec $(BIN)/python tools/run_tests.py check
 
 test: env-dev ## every test, on SQLite and on a private PostgreSQL; installs what it needs where it may
 	@exec $(BIN)/python tools/run_tests.py test
+
+slurm-test: env-dev ## every test on a real Slurm; installs what it needs where it may
+	@exec $(BIN)/python tools/run_tests.py slurm-test
 
 soak: env-dev ## the long tests alone: thousands of crashes, hours of load
 	@exec $(BIN)/python tools/run_tests.py soak

@@ -16,6 +16,7 @@ import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ import hypothesis
 import pytest
 
 if TYPE_CHECKING:
+    from tools.slurm_lab.lab import SlurmLab
+
     from fabrique.language.say import Speaker
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
@@ -43,6 +46,7 @@ TOUCH_TABLES = {"db", "transactional_db", "live_server", "client", "admin_client
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run the long tests, and only those")
+    parser.addoption("--slurm", action="store_true", help="run the tests on a real Slurm, and only those")
     parser.addoption("--outcomes", metavar="FILE", help="append each test's outcome to FILE, a line of JSON each")
 
 
@@ -61,15 +65,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses among the marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what touches tables or drives a browser; keep the long tests for `--soak`."""
+    """Mark what touches tables or drives a browser; keep the long tests for `--soak`, those on Slurm for `--slurm`."""
     for item in items:
         names = set(getattr(item, "fixturenames", ()))
         if item.get_closest_marker("django_db") or names & TOUCH_TABLES:
             item.add_marker(pytest.mark.database)
         if "browser" in names:
             item.add_marker(pytest.mark.browser)
-    soak = bool(config.getoption("--soak"))
-    kept = [item for item in items if (item.get_closest_marker("soak") is not None) == soak]
+    asked = {mark for mark in ("slurm", "soak") if config.getoption(f"--{mark}")}
+    kept = [i for i in items if {mark for mark in ("slurm", "soak") if i.get_closest_marker(mark)} == asked]
     if len(kept) != len(items):
         config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
         items[:] = kept
@@ -155,6 +159,36 @@ def traces() -> Path:
     if not TRACES.is_dir():
         pytest.skip("the public traces are not here (FABRIQUE_TRACES names their folder)")
     return TRACES
+
+
+# --- a real Slurm -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def make_slurm_lab(missing: Callable[[str], None]) -> Iterator[Callable[..., SlurmLab]]:
+    """`make_slurm_lab(nodes=2, energy=True, …)`: a lab of one's own, up; gone at the session's end, killed or not.
+
+    Each takes about four seconds to start and 200 MB. A test that is done with its lab calls `lab.down(remove=True)`.
+    """
+    from tools.slurm_lab import guard, packages
+    from tools.slurm_lab.lab import SlurmLab
+
+    with ExitStack() as labs:
+
+        def make(**options: Any) -> SlurmLab:
+            needed = {**packages.PACKAGES, **(packages.FOR_ENERGY if options.get("energy") else {})}
+            if absent := packages.missing(needed):
+                missing(f"Slurm is not whole here: {' '.join(absent)} (Debian)")
+            folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # not pytest's own, which Slurm's users can't pass
+            return labs.enter_context(guard.running(SlurmLab(folder, **options), remove=True))
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def slurm_lab(make_slurm_lab: Callable[..., SlurmLab]) -> SlurmLab:
+    """The lab that tests share: four nodes of eight devices, partitions gpu and flex. Leave it as it was."""
+    return make_slurm_lab()
 
 
 # --- databases --------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""See to the parts that tests drive and Python cannot bring: Chromium, PostgreSQL, bubblewrap, fonts.
+"""See to the parts that tests drive and Python cannot bring: Chromium, PostgreSQL, bubblewrap, fonts, Slurm.
 
 As root on Debian it installs what is missing, saying so. Otherwise it says what is missing and what that
 leaves untested. Exit code 1 only when a part is missing and CI=true.
@@ -10,17 +10,22 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import postgres
+from slurm_lab import packages as slurm
+
+POLICY = Path("/usr/sbin/policy-rc.d")  # asked by Debian's packages whether they may start their services
+NO_SERVICE = "#!/bin/sh\nexit 101\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     name: str
-    package: str  # Debian's
+    package: str  # Debian's; several are parted by spaces
     used_for: str
     here: Callable[[], bool]
 
@@ -47,10 +52,20 @@ PARTS = (
     ),
     Part("bubblewrap", "bubblewrap", "the isolation of jobs without root", lambda: shutil.which("bwrap") is not None),
 )
+SLURM = (
+    Part("Slurm", " ".join(slurm.PACKAGES), "all that runs on a real Slurm", lambda: not slurm.missing()),
+    Part(
+        "a C compiler with Slurm's headers",
+        " ".join(slurm.FOR_ENERGY),
+        "a job's energy as Slurm itself counts it",
+        lambda: not slurm.missing(slurm.FOR_ENERGY),
+    ),
+    Part("libfaketime", "faketime", "a clock that steps", lambda: shutil.which("faketime") is not None),
+)
 
 
-def absent() -> list[Part]:
-    return [part for part in PARTS if not part.here()]
+def absent(parts: Sequence[Part]) -> list[Part]:
+    return [part for part in parts if not part.here()]
 
 
 def apt(*arguments: str) -> bool:
@@ -61,21 +76,42 @@ def apt(*arguments: str) -> bool:
     return done.returncode == 0
 
 
-def install(parts: list[Part]) -> None:
-    packages = [part.package for part in parts]
+@contextmanager
+def no_service_starts() -> Iterator[None]:
+    """Packages that bring daemons install them and start none. A machine's own policy stays."""
+    ours = not POLICY.exists()
+    if ours:
+        POLICY.write_text(NO_SERVICE, encoding="ascii")
+        POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        if ours:
+            POLICY.unlink(missing_ok=True)
+
+
+def install(parts: Sequence[Part]) -> None:
+    packages = [package for part in parts for package in part.package.split()]
     print(f"prepare: installing with apt-get: {' '.join(packages)}", flush=True)
-    if apt("update"):
-        apt("install", "--no-install-recommends", *packages)
+    with no_service_starts():
+        if apt("update"):
+            apt("install", "--no-install-recommends", *packages)
 
 
-def main() -> int:
-    parts = absent()
-    if parts and os.geteuid() == 0 and shutil.which("apt-get"):
-        install(parts)
-        parts = absent()
-    for part in parts:
+def provide(parts: Sequence[Part]) -> list[Part]:
+    """Install what is missing, where that is ours to do; what is missing still."""
+    missing = absent(parts)
+    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
+        install(missing)
+        missing = absent(parts)
+    return missing
+
+
+def main(parts: Sequence[Part] = (*PARTS, *SLURM)) -> int:
+    missing = provide(parts)
+    for part in missing:
         print(f"prepare: {part.name} is missing (Debian: {part.package}); without it, not tested: {part.used_for}")
-    return 1 if parts and os.environ.get("CI", "").lower() == "true" else 0
+    return 1 if missing and os.environ.get("CI", "").lower() == "true" else 0
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Run the tests as `make test`, `make check` and `make soak` do, and end with one count of them all.
+"""Run the tests as `make test`, `make check`, `make slurm-test` and `make soak` do; end with one count of them all.
 
-test   floors and style, then every test on SQLite, then every test marked `database` on a private PostgreSQL
-check  style, types, floors, and the tests that need neither database nor browser
-soak   the long tests alone
+test        floors and style, every test on SQLite, those marked `database` on a private PostgreSQL, then slurm-test
+check       style, types, floors, and the tests that need neither database nor browser
+slurm-test  every test on a real Slurm, which they start themselves
+soak        the long tests alone
 
 Exit code 0 when everything that could run passed. What could not run is listed as *skipped, because …*; with
 CI=true a missing part fails instead.
@@ -23,6 +24,7 @@ from pathlib import Path
 
 import postgres
 import prepare_tests
+from slurm_lab import packages
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -96,13 +98,32 @@ def on_postgresql(tally: Tally, *arguments: str) -> None:
         tally.leave_out(name, str(missing))
 
 
-def test(tally: Tally) -> None:
-    if prepare_tests.main() != 0:
+def prepare(tally: Tally, *parts: prepare_tests.Part) -> None:
+    if prepare_tests.main(parts or (*prepare_tests.PARTS, *prepare_tests.SLURM)) != 0:
         tally.failed.append("a part is missing, and CI=true wants every part")
+
+
+def on_slurm(tally: Tally) -> None:
+    """In one process: its tests share a lab, and their waits are Slurm's own turns."""
+    name = "every test on a real Slurm"
+    if absent := packages.missing():
+        tally.leave_out(name, f"Slurm is not installed (Debian: {' '.join(absent)})")
+    else:
+        tally.pytest(name, "--slurm")
+
+
+def test(tally: Tally) -> None:
+    prepare(tally)
     style(tally)
     together = ("-n", WORKERS, "--dist", "loadfile")
     tally.pytest("every test, on SQLite", *together)
     on_postgresql(tally, *together)
+    on_slurm(tally)
+
+
+def slurm_test(tally: Tally) -> None:
+    prepare(tally, *prepare_tests.SLURM)
+    on_slurm(tally)
 
 
 def check(tally: Tally) -> None:
@@ -113,13 +134,12 @@ def check(tally: Tally) -> None:
 
 
 def soak(tally: Tally) -> None:
-    if prepare_tests.main() != 0:
-        tally.failed.append("a part is missing, and CI=true wants every part")
+    prepare(tally, *prepare_tests.PARTS)
     tally.pytest("long tests, on SQLite", "--soak", "--timeout=0", "-n", WORKERS)
     on_postgresql(tally, "--soak", "--timeout=0", "-n", WORKERS)
 
 
-RUNS = {"test": test, "check": check, "soak": soak}
+RUNS = {"test": test, "check": check, "slurm-test": slurm_test, "soak": soak}
 
 
 def main(arguments: list[str]) -> int:
