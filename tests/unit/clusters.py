@@ -12,6 +12,7 @@ from tests.unit.scripted import T0, Bench, Engine
 from fabrique.apps import this_hub
 from fabrique.apps.jobs.models import Job
 from fabrique.apps.provision.models import GivenName, NameSort, Place
+from fabrique.core.errors import FabriqueError
 from fabrique.definitions import deployment as files
 from fabrique.definitions.cluster import Cluster, ClusterPartition
 from fabrique.engines.protocol import Observation, Usage
@@ -48,6 +49,7 @@ class Slurm(Engine):
         self.queue: dict[int, QueuedJob] = {}
         self.shown: dict[str, str] = {}
         self.released: list[str] = []
+        self.ahead: list[str] = []
 
     def sbatch(self, job_id: int, **more: Any) -> QueuedJob:
         asked = Tres(cores=4, memory_mb=1_000, nodes=1, gpus={"": 1})
@@ -80,18 +82,21 @@ class Slurm(Engine):
     def put(self, reasons: Mapping[str, str]) -> None:
         self.shown = dict(reasons)
 
-    def release(self, intents: Sequence[str]) -> None:
+    def release(self, intents: Sequence[str], *, early: bool = False) -> None:
         self._up()
-        self.released += intents
+        (self.ahead if early else self.released).extend(intents)
         for job_id, job in self.queue.items():
             if job.handle in intents:
-                self.queue[job_id] = replace(job, priority=1_000)
+                self.queue[job_id] = replace(job, priority=10 if early else 1_000)
                 self.answers.setdefault(job.handle, Observation(job.handle, "starting"))
 
     def hold(self, intents: Sequence[str]) -> None:
+        started = [j.handle for j in self.queue.values() if j.handle in intents and j.state != "PENDING"]
         for job_id, job in self.queue.items():
-            if job.handle in intents:
+            if job.handle in intents and job.state == "PENDING":
                 self.queue[job_id] = replace(job, priority=0)
+        if started:
+            raise FabriqueError("engine.refused", why="started", intents=started)
 
 
 class ClusterBench(Bench):

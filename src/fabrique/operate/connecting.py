@@ -149,7 +149,8 @@ def _kind(known: Mapping[str, DeviceKind], named: Mapping[str, str], gpu: str) -
     alike = [k for k in known if wanted and k.startswith(f"{wanted}-")]
     if len(alike) == 1:
         return known[alike[0]]
-    raise FabriqueError("cluster.kind", gres=gpu, known=sorted(k for k, v in known.items() if v.device == "accelerator"))
+    choice = sorted(k for k, v in known.items() if v.device == "accelerator")
+    raise FabriqueError("cluster.kind", gres=gpu, known=choice)
 
 
 def _prices(here: ThisHub, cluster: Cluster) -> dict[str, int]:

@@ -21,6 +21,7 @@ from fabrique.core.errors import FabriqueError
 from fabrique.core.job import JobSpec, JobState
 from fabrique.core.reasons import Reason, reason
 from fabrique.core.units import HOUR_MS, Unit
+from fabrique.operate.ahead import is_ahead
 
 LOW = -1
 HOURS_AHEAD = 48
@@ -67,7 +68,7 @@ def rows(here: ThisHub, asks: Sequence[Asked], runs: Sequence[Run], rules: Rules
     frozen = {u: here.frozen(u, now) for u in sorted({a.offers[0].unit for a in possible})}
     partitions = {row.id: row for row in _partitions(here)}
     # a run on what is no longer connected holds nothing that could be given away; a pool that lost its share has none
-    running = tuple(row for row in _runs(runs) if row.option.partition in partitions)
+    running = tuple(row for row in _runs([r for r in runs if not is_ahead(r)]) if row.option.partition in partitions)
     drawn = {a.job.allocation.pool for a in possible} | {row.pool for row in running}
     shares = {**dict.fromkeys(drawn, 0), **here.shares}
     return record.in_order(
@@ -138,6 +139,8 @@ def job_row(here: ThisHub, ask: Asked, limits: Mapping[Unit, Policy], frozen: Fr
     """A pending job as the decision knows it; who states a latest start agrees to be put off until then."""
     job, spec = ask.job, ask.spec
     asks = holds(here, ask, ask.offers[0], limits, frozen)
+    if job.status != JobState.PENDING.value:
+        asks = {}  # admitted ahead: its hold stands already
     return JobRow(
         id=str(job.number),
         pool=job.allocation.pool,

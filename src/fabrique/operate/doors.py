@@ -15,6 +15,7 @@ from fabrique.core.errors import FabriqueError
 from fabrique.core.reasons import from_json
 from fabrique.engines.protocol import Engine
 from fabrique.language.say import Speaker
+from fabrique.operate import ahead
 from fabrique.operate.intake import Door, Intake, Taken, admit_running, shown
 from fabrique.operate.observe import Sight, intent_of
 
@@ -37,11 +38,13 @@ class Doors:
     def __init__(self, here: ThisHub, engines: Mapping[str, Engine]) -> None:
         self.say = Speaker(here.languages[0], here.timezone).reason  # one sentence for everybody: the first language
         self.name, self.door = "", None
+        self.look_ahead_ms = 0
         cluster = here.deployment.cluster
         engine = engines.get(cluster.engine) if cluster else None
         if cluster is not None and isinstance(engine, Door):
             self.name, self.door = cluster.engine, engine
             self.intake = Intake(here, cluster, project_of)
+            self.look_ahead_ms = cluster.look_ahead_s * 1000
         self.here = here
         self._taken = Taken()
 
@@ -54,7 +57,7 @@ class Doors:
             for job, came in taken.running:
                 self._admit(job.pk, lambda job=job, came=came: admit_running(self.here, job, came, epoch, now=now))
             if taken.loose:
-                self.door.hold(taken.loose)
+                self._held(taken.loose)
             self._repeat(taken, runs, now=now)
         except FabriqueError as error:
             if error.code == "lease.lost":
@@ -81,17 +84,46 @@ class Doors:
         for handle in sorted(taken.waiting & intake.cancelled(self.name, since_ms=now - CANCELLED_MS)):
             self.door.cancel(handle, 0)
 
-    def release(self, intents: Sequence[Intent], epoch: int, *, now: int) -> None:
-        """In the order given, which is the planned one. An engine that does not answer is told again next turn."""
-        if not intents or self.door is None:
+    def release(
+        self, intents: Sequence[Intent], again: Sequence[Run], epoch: int, *, now: int, early: bool = False
+    ) -> None:
+        """In the order given, which is the planned one. An engine that does not answer is told again next turn.
+
+        `again`: runs released ahead whose turn has come; they go before all that is `early`.
+        """
+        handles = [intent_of(i.run) for i in intents] + [intent_of(r) for r in again]
+        if not handles or self.door is None:
             return
         try:
-            self.door.release([intent_of(i.run) for i in intents])
+            self.door.release(handles, early=early)
         except FabriqueError as error:
-            log.warning("engine %s: %s on %d releases", self.name, error, len(intents))
+            log.warning("engine %s: %s on %d releases", self.name, error, len(handles))
             return
         for intent in intents:
             cycle.acted(intent, epoch, now=now)
+
+    def recall(self, runs: Sequence[Run], epoch: int, *, now: int) -> None:
+        """What was released ahead and is not next any more; one that has started meanwhile stays."""
+        if not runs or self.door is None:
+            return
+        try:
+            started = self._held([intent_of(run) for run in runs])
+        except FabriqueError as error:
+            log.warning("engine %s: %s on %d recalls", self.name, error, len(runs))
+            return
+        ahead.recall([run for run in runs if intent_of(run) not in started], epoch, now=now)
+
+    def _held(self, handles: list[str]) -> set[str]:
+        """Holds them; answers those that had started. Raises what the engine raises, but for these."""
+        assert self.door is not None  # noqa: S101 - only called with one
+        try:
+            self.door.hold(handles)
+        except FabriqueError as error:
+            if error.code != "engine.refused":
+                raise
+            started = error.params.get("intents", handles)
+            return set(started) if isinstance(started, list | tuple) else set(handles)
+        return set()
 
     def show(self, sight: Sight) -> None:
         """Why each job waits, where the engine's own queue shows it."""

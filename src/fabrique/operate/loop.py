@@ -7,7 +7,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import Any
@@ -20,14 +20,14 @@ from fabrique.apps.jobs.cycle import Placement
 from fabrique.apps.jobs.models import HubState, Intent, Job, Run
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core.admission.filter import Offer
-from fabrique.core.admission.plan import Preempt
+from fabrique.core.admission.plan import Plan, Preempt
 from fabrique.core.admission.rules import Rules
 from fabrique.core.eligibility import Verdict
 from fabrique.core.errors import FabriqueError
 from fabrique.core.job import JobState
 from fabrique.core.reasons import Reason, reason
 from fabrique.engines.protocol import Engine
-from fabrique.operate import act, decide, duties, settle
+from fabrique.operate import act, ahead, decide, duties, settle
 from fabrique.operate.deciding import Deciding, rules_in_force
 from fabrique.operate.doors import Doors
 from fabrique.operate.engines import slots_of
@@ -173,6 +173,8 @@ class Loop:
         if not state.observe_only:  # a restored hub does not know yet what became of them
             jobs = self._still_possible(jobs, now)
         turn.waiting = len(jobs)
+        runs = cycle.live_runs()
+        jobs += [run.job for run in runs if ahead.is_ahead(run)]
         if not jobs:
             return
         asks = {str(a.job.number): a for a in decide.asked(self.here, jobs)}
@@ -181,7 +183,6 @@ class Loop:
             if not ask.offers:
                 why = ask.refusal or reason("refuse.no-budget-in-kind", kind=", ".join(ask.spec.kinds))
                 cycle.wait(ask.job, why, None, now=now)
-        runs = cycle.live_runs()
         deciding = self._deciding_under(epoch, state, now)
         plan = deciding.plan(decide.rows(self.here, list(asks.values()), runs, rules, now=now), rules, now)
         if plan is None:
@@ -189,12 +190,38 @@ class Loop:
         cycle.remember(deciding.kept())
         for stop in plan.preempts:
             self._preempt(stop, runs, epoch)
-        begun = [(s.job, self._start(asks[s.job], s.partition, s.reason, sight, epoch)) for s in plan.starts]
-        turn.started += [int(job) for job, intent in begun if intent is not None]
-        releases = [intent for _, intent in begun if intent is not None and intent.act == "release"]
-        self._doors.release(releases, epoch, now=self.clock())
+        self._begin(plan, asks, {str(r.job_id): r for r in runs if ahead.is_ahead(r)}, sight, epoch, turn)
         for waiting in plan.waits:
             cycle.wait(asks[waiting.job].job, waiting.reason, waiting.by_ms, now=now)
+
+    def _begin(
+        self,
+        plan: Plan,
+        asks: Mapping[str, decide.Asked],
+        early: Mapping[str, Run],
+        sight: Sight,
+        epoch: int,
+        turn: Turn,
+    ) -> None:
+        """What starts now, in the planned order; then, on a cluster, what is next, released ahead of its turn."""
+        started = [s for s in plan.starts if s.job not in early]
+        begun = [(s.job, self._start(asks[s.job], s.partition, s.reason, sight, epoch)) for s in started]
+        turn.started += [int(job) for job, intent in begun if intent is not None]
+        now = self.clock()
+        promoted = [early[s.job] for s in plan.starts if s.job in early]
+        ahead.promote(promoted)
+        self._doors.release(_releases(intent for _, intent in begun), promoted, epoch, now=now)
+        if not self._doors.look_ahead_ms:
+            return
+        soon = {w.job for w in ahead.chosen(plan, self._doors.look_ahead_ms, now)}
+        due = {s.job for s in plan.starts}
+        self._doors.recall([run for job, run in early.items() if job not in soon | due], epoch, now=now)
+        more = [
+            self._start(asks[w.job], asks[w.job].offers[0].partition, w.reason, sight, epoch, early=True)
+            for w in ahead.chosen(plan, self._doors.look_ahead_ms, now)
+            if w.job not in early and len({o.partition for o in asks[w.job].offers}) == 1
+        ]
+        self._doors.release(_releases(more), [], epoch, now=now, early=True)
 
     def _deciding_under(self, epoch: int, state: HubState, now: int) -> Deciding:
         """What is remembered is the leader's: who takes the lease over goes on from what was kept."""
@@ -226,8 +253,10 @@ class Loop:
                 return False
         return True
 
-    def _start(self, ask: decide.Asked, partition: str, why: Reason, sight: Sight, epoch: int) -> Intent | None:
-        """The intent of its start; None when it has to wait after all, which it is told."""
+    def _start(
+        self, ask: decide.Asked, partition: str, why: Reason, sight: Sight, epoch: int, *, early: bool = False
+    ) -> Intent | None:
+        """The intent of its start; None when it has to wait after all, which it is told. `early`: ahead of its turn."""
         now = self.clock()
         offers = [o for o in ask.offers if o.partition == partition]
         engine_name = offers[0].engine
@@ -242,6 +271,7 @@ class Loop:
         for offer in offers:
             bound = self._bound(offer, ask)
             if bound is not None:
+                bound |= {ahead.MARK: True} if early else {}
                 return self._admit(ask, decide.place(self.here, ask, offer, bound, now=now), why, epoch)
         # enough in all, but not in one piece
         lack = reason("wait.accelerators", partition=partition, asked=ask.spec.milli_devices, free=0)
@@ -271,6 +301,10 @@ class Loop:
             return
         self._duties_at = now
         duties.perform(self.here, now=now)
+
+
+def _releases(intents: Iterable[Intent | None]) -> list[Intent]:
+    return [intent for intent in intents if intent is not None and intent.act == "release"]
 
 
 def run(loop: Loop, stop: Event, *, every_s: float = 0.5, on_turn: Callable[[Turn], None] | None = None) -> None:

@@ -1,0 +1,60 @@
+"""Look-ahead: what is planned to start soon is released to the cluster beforehand, so that no end leaves a gap.
+
+Such a job is admitted, with its hold, but for the decision it still waits: each turn decides on it again. It is
+recalled when it is no longer among the next, and counts as started once it is its turn or the cluster starts it. The
+cluster's watt licence keeps the cap meanwhile, and its priority stays below what was told to start now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from django.db import transaction
+
+from fabrique.apps.jobs import cycle
+from fabrique.apps.jobs.models import Job, Run, RunState
+from fabrique.apps.ledger import services as ledger
+from fabrique.apps.ledger.models import Hold
+from fabrique.core.admission.plan import Plan, Wait
+from fabrique.core.job import JobState
+
+MARK: Final = "ahead"
+MOST: Final = 100  # jobs at once, whatever the plan says
+_FOR_ROOM: Final = ("wait.accelerators", "wait.cores", "wait.memory", "wait.power", "wait.behind")
+
+
+def is_ahead(run: Run) -> bool:
+    return run.state == RunState.PLANNED and bool(run.bound.get(MARK))
+
+
+def chosen(plan: Plan, look_ahead_ms: int, now: int) -> list[Wait]:
+    """What waits for room alone and starts within the look-ahead by the plan, in the order of its start."""
+    soon = [w for w in plan.waits if w.by_ms is not None and w.by_ms <= now + look_ahead_ms]
+    return sorted((w for w in soon if w.reason.code in _FOR_ROOM), key=lambda w: w.by_ms or 0)[:MOST]
+
+
+@transaction.atomic
+def promote(runs: Sequence[Run]) -> None:
+    """It is their turn: from now on they hold what they were given."""
+    for run in runs:
+        run.bound = {k: v for k, v in run.bound.items() if k != MARK}
+        run.save(update_fields=["bound"])
+
+
+def recall(runs: Collection[Run], epoch: int, *, now: int) -> None:
+    """They are held again at the engine: their holds go back, and they wait as before."""
+    if not runs:
+        return
+    with ledger.batch("recall", {"epoch": epoch}, now=now) as acts:
+        cycle.check_lease(epoch)
+        for run in runs:
+            row = Run.objects.select_for_update().get(pk=run.pk)
+            if row.state != RunState.PLANNED:
+                continue
+            acts.release(Hold.objects.get(pk=row.hold))
+            row.state, row.handle = RunState.ABANDONED, ""
+            row.save(update_fields=["state", "handle"])
+            row.intents.filter(resolved_ms__isnull=True).update(resolved_ms=now)
+            waits = Job.objects.filter(pk=row.job_id, status__in=(JobState.ADMITTED.value, JobState.STARTING.value))
+            waits.update(status=JobState.PENDING.value, changed_ms=now)
