@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable
@@ -275,6 +276,26 @@ def test_on_a_terminal_it_is_written_over(
     call = ["--home", str(settings.HOME), "--as", crowd.people["pi"].email, "--language", "en", "queue", "-w"]
     assert CliRunner().invoke(app, call).exit_code == 130
     assert [frame[0][0] for frame in drawn] == ["2 jobs wait, 1 has started.", "1 job waits, 1 has started."]
+
+
+def test_what_is_redrawn_keeps_its_spaces_and_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    written = Terminal()
+    monkeypatch.setattr("sys.stdout", written)
+    monkeypatch.setenv("TERM", "xterm")
+    output._console.cache_clear()
+    try:
+        with output.redrawn() as draw:
+            draw([("since 2\u00a0min", "bold"), ("10\u202fh\x1b[2J", "")])
+            draw([("since 3\u00a0min", "")])
+    finally:
+        output._console.cache_clear()
+    said = written.getvalue()
+    assert "since 2\u00a0min" in said and "since 3\u00a0min" in said and "10\u202fh" in said
+    assert "\ue000" not in said and "\x1b[2J" not in said
 
 
 # --- cost and words -----------------------------------------------------------------------------------------------

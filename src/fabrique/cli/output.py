@@ -113,7 +113,8 @@ def redrawn() -> Iterator[Callable[[Iterable[tuple[str, str]]], None]]:
     from rich.console import Group
     from rich.live import Live
 
-    with Live(console=_console(True), auto_refresh=False, vertical_overflow="crop") as live:
+    console = _console(True)  # its stream is `_Now`: Rich's own redirection would go round it
+    with Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
         yield lambda lines: live.update(Group(*[_text(text, style) for text, style in lines]), refresh=True)
 
 

@@ -47,9 +47,14 @@ def queue(
         return _watch(desk, look, most)
     if call.json:
         return output.document(as_json(desk, look()))
-    for text, style in frame(desk, look(), most, output.width()):
+    return _show(desk, look(), most)
+
+
+def _show(desk: Desk, seen: Queue, most: int) -> None:
+    for text, style in frame(desk, seen, most, output.width()):
         output.line(text, style)
-    return None
+    output.line()
+    return output.hint(*following(desk, seen))
 
 
 def _watch(desk: Desk, look: Callable[[], Queue], most: int) -> None:
@@ -57,7 +62,8 @@ def _watch(desk: Desk, look: Callable[[], Queue], most: int) -> None:
     if output.on_terminal() and not desk.call.json:
         with output.redrawn() as draw:
             while True:
-                draw(frame(desk, look(), most, output.width()))
+                seen = look()
+                draw([*frame(desk, seen, most, output.width()), ("", ""), (" ".join(following(desk, seen)), "dim")])
                 time.sleep(EVERY_S)
     told: object = None
     while True:
@@ -67,8 +73,8 @@ def _watch(desk: Desk, look: Callable[[], Queue], most: int) -> None:
             if desk.call.json:
                 output.event(as_json(desk, seen))
             else:
-                for text, style in [*frame(desk, seen, most, output.width()), ("", "")]:
-                    output.line(text, style)
+                _show(desk, seen, most)
+                output.line()
         time.sleep(EVERY_S)
 
 
@@ -97,8 +103,7 @@ def frame(desk: Desk, seen: Queue, most: int, width: int) -> list[Line]:
             ("", ""),
             (desk.say.text("{n} more are not shown: see --most.", n=len(seen.jobs) - len(shown)), "dim"),
         ]
-    lines += _others(desk, seen.others)
-    return [*lines, ("", ""), _next(desk, seen)]
+    return [*lines, *_others(desk, seen.others)]
 
 
 def _summary(desk: Desk, seen: Queue) -> Iterator[Line]:
@@ -172,8 +177,8 @@ def _others(desk: Desk, others: Sequence[Counted]) -> Iterator[Line]:
         yield f"  {text}", ""
 
 
-def _next(desk: Desk, seen: Queue) -> Line:
-    """The next useful command."""
+def following(desk: Desk, seen: Queue) -> tuple[str, str]:
+    """The next useful command, and what it says."""
     first = next((q for q in seen.jobs if q.waits), None)
     if first is not None:
         text, words = desk.say.text("What would start it sooner:"), f"why {first.job.number}"
@@ -181,7 +186,7 @@ def _next(desk: Desk, seen: Queue) -> Line:
         text, words = desk.say.text("What it writes:"), f"log {seen.jobs[0].job.number} --follow"
     else:
         text, words = desk.say.text("Submit one:"), "submit SCRIPT --wait"
-    return f"{text} {desk.command(words)}", "dim"
+    return text, desk.command(words)
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------
