@@ -112,6 +112,7 @@ class EndState(Enum):
     OUTPUT = "output"
     PREEMPTED = "preempted"
     LOST = "lost"
+    NODE_FAILED = "node-failed"
     NOT_STARTED = "not-started"
 
 
@@ -140,6 +141,7 @@ _AFTER: Final[Mapping[EndState, JobState]] = {
     EndState.OUTPUT: JobState.FAILED,
     EndState.PREEMPTED: JobState.PENDING,
     EndState.LOST: JobState.LOST,
+    EndState.NODE_FAILED: JobState.FAILED,
     EndState.NOT_STARTED: JobState.FAILED,
 }
 

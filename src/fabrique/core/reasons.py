@@ -55,6 +55,7 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "quarantine.allocation": ("project",),
     "quarantine.partition": ("partition",),
     "quarantine.unreadable": ("why",),
+    "quarantine.runaway": ("since",),
     # how a run ended
     "end.completed": (),
     "end.failed": ("exit_code",),
@@ -65,11 +66,13 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "end.output": ("limit_bytes",),
     "end.preempted": (),
     "end.lost": ("last_seen",),
+    "end.node-failed": (),
     "end.not-started": ("error",),
     # money and hours given back, and why
     "refund.hub-failure": ("cause",),
     "refund.reclaim": ("pool",),
     "refund.correction": ("note",),
+    "correct.accounting": ("engine",),
     "rebate.power-level": ("level", "throughput_permille"),
     # eligibility: each rule answers pass, fail or unknown with one of these
     "eligible.organisation-kind": ("kind", "accepted"),

@@ -31,7 +31,9 @@ Cause = Literal[
     "cancelled",
     "preempted",
     "lost",
+    "node-failed",  # its node died under it: the hub's failure
     "not-started",
+    "node-failed",
 ]
 
 WARNING_SIGNALS: Final = ("USR1", "USR2", "TERM", "INT", "HUP")

@@ -30,6 +30,7 @@ KINDS: Final[Mapping[str, str]] = {
     "time": "instant",
     "until": "instant",
     "last_seen": "instant",
+    "since": "instant",
     "latest_start": "instant",
     "cut_off": "instant",
     "asked_mb": "mebibytes",

@@ -59,6 +59,7 @@ SENTENCES: Final[dict[str, str]] = {
     "quarantine.allocation": msg("The project {project} has no allocation."),
     "quarantine.partition": msg("The hub does not serve the partition {partition}."),
     "quarantine.unreadable": msg("What the accounting says can't be read: {why}."),
+    "quarantine.runaway": msg("The accounting says it runs; the queue has not known it since {since}."),
     # how a run ended
     "end.completed": msg("It ended by itself, without an error."),
     "end.failed": msg("The script ended with exit code {exit_code}."),
@@ -70,11 +71,13 @@ SENTENCES: Final[dict[str, str]] = {
     "end.preempted": msg("It gave way to work that comes first, and waits again."),
     "end.lost": msg("The engine no longer knows it; it was last seen on {last_seen}."),
     "end.lost?last_seen": msg("The engine no longer knows it; it was never seen running."),
+    "end.node-failed": msg("Its node died under it."),
     "end.not-started": msg("It never started: {error}."),
     # given back
     "refund.hub-failure": msg("Refunded: the hub failed ({cause})."),
     "refund.reclaim": msg("Refunded: the work was lost when the share {pool} took back what it had lent."),
     "refund.correction": msg("Corrected: {note}"),
+    "correct.accounting": msg("Corrected to what the accounting of {engine} says."),
     "rebate.power-level": msg(
         "Rebate for power level {level}: it ran at {throughput_permille} of full speed, and the rest is given back."
     ),

@@ -150,6 +150,8 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "power": msg("power"),
         "engine": msg("the engine"),
         "lost": msg("the run was lost"),
+        "engine-lost": msg("the engine lost it"),
+        "node-failed": msg("its node died"),
         "loop": msg("the control loop"),
     },
     "bucket": {

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 
 from fabrique.apps.jobs.cycle import Seen
 from fabrique.apps.jobs.models import Run, RunState
+from fabrique.core.energy import measured
 from fabrique.core.errors import FabriqueError
 from fabrique.engines.protocol import Engine, Observation
+
+OWN_COUNTER = measured("Slurm ConsumedEnergy")  # no other engine of ours has a counter for each run
 
 
 @dataclass(slots=True)
@@ -76,4 +79,7 @@ def seen(o: Observation) -> Seen:
         cpu_ms=o.usage.cpu_ms,
         usage=usage,
         error=o.error,
+        nodes=o.nodes,
+        energy_mj=o.usage.energy_mj,
+        energy_from=None if o.usage.energy_mj is None else OWN_COUNTER,
     )

@@ -16,9 +16,10 @@ from django.db import transaction
 from fabrique.apps.jobs.models import FINAL, HubState, Intent, Job, Lease, Run, RunState
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.ledger.models import Hold
-from fabrique.core import booking
+from fabrique.core import booking, correction
 from fabrique.core.admission import filter as fits
 from fabrique.core.booking import Frozen
+from fabrique.core.energy import Provenance
 from fabrique.core.errors import FabriqueError
 from fabrique.core.job import EndState, JobState, after
 from fabrique.core.ledger import amounts_json
@@ -27,6 +28,8 @@ from fabrique.core.units import MG, Amount, Unit
 
 LOOP = "loop"
 BEGIN = ("submit", "release")  # the acts by which a run begins
+# Ends that are the hub's doing: charged, and refunded with this cause.
+HUB_FAILED: Mapping[EndState, str] = {EndState.LOST: "engine-lost", EndState.NODE_FAILED: "node-failed"}
 _NO_END = 2**62
 
 
@@ -45,6 +48,10 @@ class Seen:
     cpu_ms: int | None = None
     usage: Mapping[str, int | None] = field(default_factory=dict)
     error: str | None = None
+    nodes: tuple[str, ...] = ()
+    elapsed_ms: int | None = None  # as the engine's accounting counts it, where that is not from start to end
+    energy_mj: int | None = None  # of the run itself, by `energy_from`: charged instead of what was attributed to it
+    energy_from: Provenance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,8 @@ def admit(job: Job, placement: Placement, why: Reason, epoch: int, *, now: int) 
     job = Job.objects.select_for_update().get(pk=job.pk)
     if job.status != JobState.PENDING.value or job.cancel_ms is not None:
         return None
+    if job.handle and Run.objects.filter(engine=job.door, handle=job.handle).exists():
+        return None  # that attempt is over; what its engine queued next was not seen yet
     run_id = uuid.uuid4()
     hold_id = uuid.uuid4()
     try:
@@ -226,22 +235,34 @@ def observe(run: Run, seen: Seen, *, now: int) -> None:
     run.state = RunState.RUNNING
     run.started_ms, run.seen_ms = seen.started_ms, seen.last_seen_ms
     run.usage = {**run.usage, **{k: v for k, v in seen.usage.items() if v is not None}}
-    run.save(update_fields=["state", "started_ms", "seen_ms", "usage"])
+    if seen.nodes:
+        run.bound = {**run.bound, "nodes": list(seen.nodes)}
+    run.save(update_fields=["state", "started_ms", "seen_ms", "usage", "bound"])
     if first:
         early = (JobState.ADMITTED.value, JobState.STARTING.value)
         Job.objects.filter(pk=run.job_id, status__in=early).update(status=JobState.RUNNING.value, changed_ms=now)
         Intent.objects.filter(run=run, act__in=BEGIN, resolved_ms__isnull=True).update(resolved_ms=now)
 
 
-def settle(acts: ledger.Batch, run: Run, seen: Seen, mg_per_kwh: int, factor: str = "", *, now: int) -> None:
+def settle(
+    acts: ledger.Batch,
+    run: Run,
+    seen: Seen,
+    mg_per_kwh: int,
+    factor: str = "",
+    *,
+    now: int,
+    opened: Hold | None = None,
+) -> None:
     """A run that is over, charged once from its totals; its job gets its last state. Joins the batch's transaction.
 
     `mg_per_kwh` is the intensity as it was, `factor` which one that is where it may differ from the frozen one.
+    `opened` is its hold where this batch opens it: the run came and went before anybody looked.
     """
     run = Run.objects.select_for_update().get(pk=run.pk)
     if run.state not in (RunState.PLANNED, RunState.RUNNING):
         return
-    hold = Hold.objects.get(pk=run.hold)
+    hold = opened or Hold.objects.get(pk=run.hold)
     end = EndState(seen.cause or ("lost" if seen.state == "lost" else "failed"))
     if seen.started_ms is None and run.started_ms is not None:
         seen = replace(seen, started_ms=run.started_ms)  # it was seen to run: that it forgot changes nothing
@@ -252,17 +273,21 @@ def settle(acts: ledger.Batch, run: Run, seen: Seen, mg_per_kwh: int, factor: st
         _charge(acts, run, hold, seen, end, mg_per_kwh, factor)
         run.state = RunState.LOST if end is EndState.LOST else RunState.ENDED
     run.ended_ms, run.exit_code = seen.ended_ms or seen.last_seen_ms, seen.exit_code
-    run.reason = _why(end, seen, run).as_json()
+    run.reason = why_ended(end, seen, run).as_json()
     run.usage = {**run.usage, **{k: v for k, v in seen.usage.items() if v is not None}}
     run.save()
     Intent.objects.filter(run=run, resolved_ms__isnull=True).update(resolved_ms=now)
-    _finish(run, end, now=now)
+    finish(run, end, now=now, late=opened is not None)
 
 
 def _charge(acts: ledger.Batch, run: Run, hold: Hold, seen: Seen, end: EndState, mg_per_kwh: int, factor: str) -> None:
     started = seen.started_ms or 0
     run.started_ms = started
-    run.elapsed_ms = max((seen.ended_ms or seen.last_seen_ms or started) - started, 0)
+    last = seen.ended_ms or seen.last_seen_ms or started
+    run.elapsed_ms = max(last - started, 0) if seen.elapsed_ms is None else seen.elapsed_ms
+    site, attributed = str(run.bound["site"]), run.energy_mj
+    if seen.energy_mj is not None and seen.energy_from is not None:
+        run.energy_mj, run.energy_provenance = seen.energy_mj, seen.energy_from.as_json()
     frozen = ledger.frozen_of(hold)
     unit = Unit(run.unit)
     actual = fits.charges(run.elapsed_ms, run.share_milli, run.energy_mj, unit, frozen)
@@ -276,15 +301,15 @@ def _charge(acts: ledger.Batch, run: Run, hold: Hold, seen: Seen, end: EndState,
     }
     if factor:
         detail["actual_factor"] = factor
-    bucket = "lost" if end is EndState.LOST else "used"
+    bucket = "lost" if end in HUB_FAILED else "used"
     charged = acts.settle(hold, actual, detail, bucket)
-    site = str(run.bound["site"])
+    acts.add(correction.own_counter(site, attributed, run.energy_mj, str(hold.id), detail))
     acts.add(booking.supply(site, run.energy_mj, str(hold.id), detail))
     actual_mg = fits.charges(run.elapsed_ms, run.share_milli, run.energy_mj, unit, _at(frozen, mg_per_kwh))[MG]
     acts.add(booking.forecast_variance(actual.get(MG, 0), actual_mg, str(hold.id), detail))
     run.charged = amounts_json(Amount(u, v) for u, v in charged.items())
-    if end is EndState.LOST:
-        why = reason("refund.hub-failure", cause="engine-lost")
+    if end in HUB_FAILED:
+        why = reason("refund.hub-failure", cause=HUB_FAILED[end])
         _refund(acts, hold, charged, why, bucket, booking.LOSSES)
     elif end is EndState.PREEMPTED and run.reason.get("code") == "preempt.reclaim" and not _kept_its_work(run):
         pool = str(run.reason["pool"])
@@ -307,7 +332,7 @@ def _at(frozen: Frozen, mg_per_kwh: int) -> Frozen:
     return Frozen(mg_per_kwh, frozen.factor, frozen.price, frozen.currency, frozen.rate)
 
 
-def _why(end: EndState, seen: Seen, run: Run) -> Reason:
+def why_ended(end: EndState, seen: Seen, run: Run) -> Reason:
     spec = run.job.spec
     params: dict[EndState, dict[str, object]] = {
         EndState.FAILED: {"exit_code": seen.exit_code},
@@ -321,9 +346,14 @@ def _why(end: EndState, seen: Seen, run: Run) -> Reason:
     return reason(f"end.{end.value}", **params.get(end, {}))
 
 
-def _finish(run: Run, end: EndState, *, now: int) -> None:
+def finish(run: Run, end: EndState, *, now: int, late: bool = False) -> None:
+    """The job's state after its run. `late`: what was believed of the run before is wrong, or nothing was; an attempt
+    that is not the job's last one changes nothing.
+    """
     job = Job.objects.select_for_update().get(pk=run.job_id)
-    if job.status in FINAL:
+    if late and job.handle != run.handle:
+        return
+    if job.status in FINAL and not late:
         return
     following = after(end)
     if following is JobState.PENDING and job.cancel_ms is not None:

@@ -1,0 +1,47 @@
+"""Corrections: the books of one run brought to what they should say, by new lines alone; nothing is ever changed.
+
+Each function is pure and returns the lines of one act; they sum to zero in each unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from fabrique.core.ledger import Key, Line, canonical
+from fabrique.core.units import MJ
+
+
+def net(lines: Iterable[Line]) -> dict[Key, int]:
+    """What lines move in all, by (account, unit)."""
+    sums: dict[Key, int] = {}
+    for line in lines:
+        key = (line.account, line.unit)
+        sums[key] = sums.get(key, 0) + line.value
+    return {key: value for key, value in sums.items() if value}
+
+
+def correct(posted: Mapping[Key, int], wanted: Iterable[Line], ref: str, detail: Mapping[str, object]) -> list[Line]:
+    """What turns `posted`, all that was posted for `ref` so far, into `wanted`: none where they agree.
+
+    Both sum to zero in each unit, and within each allocation: so does their difference.
+    """
+    text = canonical(dict(detail))
+    to = net(wanted)
+    keys = sorted({key for key, value in posted.items() if value} | set(to))
+    moves = ((key, to.get(key, 0) - posted.get(key, 0)) for key in keys)
+    return [Line(account, unit, value, "correction", ref, text) for (account, unit), value in moves if value]
+
+
+def own_counter(site: str, attributed_mj: int, own_mj: int, ref: str, detail: Mapping[str, object]) -> list[Line]:
+    """A run's own counter in place of what windows attributed to it; the difference is the site's residual.
+
+    jobs + idle + overhead + residual stay the meter.
+    """
+    difference = own_mj - attributed_mj
+    if not difference:
+        return []
+    text = canonical(dict(detail))
+    return [
+        Line(f"site:{site}:residual", MJ, -difference, "own-counter", ref, text),
+        Line(f"site:{site}:jobs", MJ, difference, "own-counter", ref, text),
+    ]
