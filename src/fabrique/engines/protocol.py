@@ -33,7 +33,6 @@ Cause = Literal[
     "lost",
     "node-failed",  # its node died under it: the hub's failure
     "not-started",
-    "node-failed",
 ]
 
 WARNING_SIGNALS: Final = ("USR1", "USR2", "TERM", "INT", "HUP")

@@ -1,7 +1,7 @@
 """Slurm by its REST daemon: versions 0.0.38 to 0.0.45, the newest that the daemon offers unless one is given.
 
 What it can't do is refused, never done another way behind one's back: it requeues nothing; 0.0.38 writes no
-administrator's comment, and can't have a job's script warned before its limit.
+administrator's comment, can't have a job's script warned before its limit, and can't forbid a requeue at submission.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _NAMES_AT_ONCE: Final = 50
 _OVER: Final = re.compile(
     r"invalid job id|already (completing|completed)|no longer|already finished|already/", re.IGNORECASE
 )
+_HELD: Final = re.compile("held state", re.IGNORECASE)  # said of what was done; reading back tells
 
 
 class RestTransport:
@@ -111,9 +112,13 @@ class RestTransport:
     def submit(self, order: Order) -> int:
         job = _wanted_old(order) if self._old else _wanted(order)
         body = {"script": order.script.decode("utf-8", "strict"), "job": job}
-        answer = self._rest.ask("POST", f"/slurm/{self.api}/job/submit", body=body, user=order.user)
-        found = answer.get("job_id")
-        if isinstance(found, bool) or not isinstance(found, int) or found <= 0:
+        path = f"/slurm/{self.api}/job/submit"
+        # a job that is only held comes back with an error and its id: it is there
+        answer = self._rest.ask(
+            "POST", path, body=body, user=order.user, done=lambda said: _submitted(said) is not None
+        )
+        found = _submitted(answer)
+        if found is None:
             raise FabriqueError("engine.garbage", why="slurmrestd named no job")
         return found
 
@@ -126,6 +131,8 @@ class RestTransport:
                 except FabriqueError as error:
                     if error.code != "engine.refused":
                         raise
+                    if _HELD.search(str(error.params.get("why", ""))):
+                        continue
                     denied.append(Denied(change.job_id, str(error.params.get("why", ""))))
                     break
         failed = {one.job_id for one in denied}
@@ -198,6 +205,11 @@ class RestTransport:
         return value if self._old else {"set": True, "infinite": False, "number": value}
 
 
+def _submitted(answer: Mapping[str, Any]) -> int | None:
+    found = answer.get("job_id")
+    return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else None
+
+
 def _wanted_old(order: Order) -> dict[str, object]:
     """A submission in the words of v0.0.38. Raises `engine.refused` for a warning, which it can't ask for."""
     if order.signal is not None:
@@ -211,7 +223,7 @@ def _wanted_old(order: Order) -> dict[str, object]:
 
 def _wanted(order: Order) -> dict[str, object]:
     """A submission in the words of v0.0.39 and later."""
-    common = _common(order) | {"nodes": str(int(order.nodes)), "open_mode": ["APPEND"]}
+    common = _common(order) | {"nodes": str(int(order.nodes)), "open_mode": ["APPEND"], "requeue": False}
     common["environment"] = [f"{name}={value}" for name, value in order.environment.items()] or ["PATH=/usr/bin:/bin"]
     gres = batch.gres(order)
     if gres is not None:
@@ -240,7 +252,6 @@ def _common(order: Order) -> dict[str, object]:
         "licenses": batch.licences(order) or None,
         "comment": batch.line(order.comment) or None,
         "hold": True if order.held else None,
-        "requeue": False,
     }
     return {name: value for name, value in wanted.items() if value is not None}
 

@@ -1,0 +1,141 @@
+"""What people bring to Slurm themselves, and what the hub does to it: hold, release in order, requeue, say why.
+
+A handle is a run's intent, or `slurm-<id>-<submission>` for a job that came by Slurm's own door.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from fabrique.core.errors import FabriqueError
+from fabrique.engines import records
+from fabrique.engines.slurm import batch, folder
+from fabrique.engines.slurm.folder import Answering, Folder
+from fabrique.engines.slurm.model import (
+    OURS,
+    THEIRS,
+    Change,
+    Denied,
+    Node,
+    QueuedJob,
+    Record,
+    Target,
+    Transport,
+    Unread,
+)
+from fabrique.engines.slurm.sight import Sight
+
+SHOWN: Final = "fabrique: "  # how what we write beside a job begins: anything else is its user's own
+FIRST_PRIORITY: Final = 4_000_000_000  # above what a site's own factors add up to
+LAST_PRIORITY: Final = 2_000_000_000
+_MOST_SHOWN: Final = 300
+
+
+class OwnDoor:
+    """The part of the engine that sees all jobs, whoever submitted them."""
+
+    root: Path
+
+    def __init__(self, transport: Transport, sight: Sight) -> None:
+        self.transport, self._sight = transport, sight
+        self._priority = FIRST_PRIORITY + 1
+
+    def arrivals(self) -> Sequence[QueuedJob]:
+        """Jobs that wait or run and that the hub did not submit, whatever they call themselves."""
+        jobs, _ = self.queue()
+        return [j for j in jobs if j.state in ("PENDING", "RUNNING", "SUSPENDED") and not j.name.startswith(OURS)]
+
+    def queue(self) -> tuple[Sequence[QueuedJob], Sequence[Unread]]:
+        """Every job of the last look; one that only pretends to be ours has a `?` before its name."""
+        with Answering():
+            look = self._sight.look()
+        return look.all, look.unread
+
+    def nodes(self) -> Sequence[Node]:
+        with Answering():
+            return self._sight.nodes()
+
+    def records(self, since_ms: int, until_ms: int | None = None) -> tuple[Sequence[Record], Sequence[Unread]]:
+        """What the accounting has that touches [since, until), runs that a requeue ended too."""
+        with Answering():
+            found, unread = self.transport.records(since_ms=since_ms, until_ms=until_ms)
+            return [self._sight.vouched(record) for record in found], unread
+
+    def hold(self, intents: Sequence[str]) -> None:
+        """Raises `engine.refused` for those that have started; the others are held. A run to come begins held."""
+        started: list[str] = []
+        changes: dict[str, Change] = {}
+        with Answering():
+            found = self._sight.find(intents)
+            for intent in intents:
+                run = Folder(self.root, intent)
+                job, target = found.get(intent, (None, None))
+                if job is None and not THEIRS.fullmatch(intent) and not run.has(folder.SUBMITTED):
+                    run.write(records.HOLD, {})
+                elif job is None or target is None or job.state != "PENDING":
+                    started.append(intent)
+                elif not job.held:
+                    changes[intent] = Change(target, priority=0)
+            denied = self._change(list(changes.values()))
+        started += [intent for intent, change in changes.items() if change.job_id in denied]
+        if started:
+            raise FabriqueError("engine.refused", why="started", intents=started)
+
+    def release(self, intents: Sequence[str]) -> None:
+        """Slurm starts them in the order given, behind what was released before and waits still."""
+        with Answering():
+            for intent in intents:
+                Folder(self.root, intent).forget(records.HOLD)
+            found = self._sight.find(intents)
+            waiting = [job.priority or 0 for job in self._sight.look().all if job.state == "PENDING"]
+            band = [priority for priority in waiting if LAST_PRIORITY <= priority <= FIRST_PRIORITY]
+            self._priority = min([self._priority, *band]) if band else FIRST_PRIORITY + 1
+            changes = []
+            for job, target in found.values():
+                if job.held:
+                    self._priority = max(LAST_PRIORITY, self._priority - 1)
+                    changes.append(Change(target, priority=self._priority))
+            self._change(changes)
+
+    def put(self, reasons: Mapping[str, str]) -> None:
+        """Why each job waits, where squeue shows it: in its comment; where its user wrote one, in the administrator's.
+
+        Only what changed is sent; a job that runs is rid of what we wrote.
+        """
+        with Answering():
+            look = self._sight.look()
+            changes = {
+                job.job_id: Change(job.job_id, comment="")
+                for job in look.all
+                if job.state == "RUNNING" and job.comment.startswith(SHOWN)
+            }
+            for handle, why in reasons.items():
+                found = look.find(handle)
+                if found is not None and found[0].state == "PENDING" and (change := _beside(found[0], why)):
+                    changes.setdefault(found[0].job_id, change)
+            self._change(list(changes.values()))
+
+    def requeue(self, handles: Sequence[str], *, hold: bool = True) -> Sequence[Denied]:
+        """Ends the runs and puts their jobs back in the queue, where each has a new handle."""
+        with Answering():
+            denied = self.transport.requeue([target for _, target in self._sight.find(handles).values()], hold=hold)
+            self._sight.stale()
+        return denied
+
+    def _change(self, changes: Sequence[Change]) -> set[Target]:
+        """What Slurm refused: a job that went on meanwhile, by which nothing is lost."""
+        if not changes:
+            return set()
+        denied = self.transport.change(changes)
+        self._sight.stale()
+        return {one.job_id for one in denied}
+
+
+def _beside(job: QueuedJob, why: str) -> Change | None:
+    """None where it stands there already."""
+    said = batch.line(why if why.startswith(SHOWN) else SHOWN + why)[:_MOST_SHOWN].strip()
+    if job.comment and not job.comment.startswith(SHOWN):
+        return None if job.admin_comment == said else Change(job.job_id, admin_comment=said)
+    return None if job.comment == said else Change(job.job_id, comment=said)
