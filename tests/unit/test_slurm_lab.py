@@ -70,7 +70,8 @@ def test_each_option_reaches_slurm() -> None:
     assert value(lines, "AcctGatherEnergyType") == "acct_gather_energy/file"
     assert value(lines, "PluginDir") == "/usr/lib/slurm:/tmp/a-lab/plugins"
     assert value(lines, "ResumeProgram") == "/tmp/a-lab/etc/resume"
-    assert value(lines, "AccountingStorageEnforce") == "none"
+    assert not [line for line in lines if line.startswith("AccountingStorageEnforce")]
+    assert value(rendered(Options()), "AccountingStorageEnforce") == "associations,limits,qos,safe"
     assert rendered(options, "job_submit.lua") == ["-- Lua"]
 
 

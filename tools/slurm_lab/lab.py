@@ -221,9 +221,14 @@ class SlurmLab:
 
         def known() -> bool:  # the controller's first start wants its cluster in the database
             done = self.run("sacctmgr", "-i", "add", "cluster", self.cluster, check=False)
-            return done.returncode == 0 or "already exists" in done.stdout + done.stderr
+            words.append(done.stdout + done.stderr)
+            return done.returncode == 0 or "already exists" in words[-1]
 
-        until(known, 20, "the accounting takes the cluster")
+        words: list[str] = []
+        try:
+            until(known, 20, "the accounting takes the cluster", pause_s=0.2)
+        except LabError as late:
+            raise LabError(f"{late}\n{words[-1]}") from None
 
     def stop_database(self, *, kill: bool = False) -> None:
         self.daemons.stop("slurmdbd", how=signal.SIGKILL if kill else signal.SIGTERM)

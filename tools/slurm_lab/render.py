@@ -79,7 +79,7 @@ def more_lines(options: Options, folder: Path, plugins: Path) -> Iterator[str]:
         yield "JobSubmitPlugins=lua"
     if options.energy:
         yield from (f"PluginDir={plugins}:{folder}/plugins", "AcctGatherEnergyType=acct_gather_energy/file")
-        yield "AcctGatherNodeFreq=1"
+        yield "AcctGatherNodeFreq=10"  # more often, a dead node keeps the controller from ever seeing that it is
     yield from POWER if options.power_saving else ()
     yield from options.extra
 
@@ -100,7 +100,7 @@ def files(
         "slurm_user": users[0],
         "slurmd_user": users[1],
         "tres": ",".join(["gres/gpu", *(f"gres/gpu:{kind}" for kind in kinds)]),
-        "enforce": options.enforce or "none",
+        "enforce": f"AccountingStorageEnforce={options.enforce}" if options.enforce else "",
         "nodes": "\n".join(node_lines(options, ports, host)),
         "devices": "\n".join(device_lines(options.groups, folder)),
         "partitions": "\n".join(options.partitions),
