@@ -1,0 +1,121 @@
+"""A hub on a Slurm of one's own, to try at home: `make slurm`. Stays in the foreground; TERM or Ctrl-C stops it whole.
+
+The cluster and the hub live in SLURM_DEMO (else /var/tmp/fabrique-slurm-UID); the next start goes on with both.
+HUB= chooses the hub, PORT= the portal's port. Debian's packages of Slurm are installed where this is root.
+Exit code: the hub's; 69 where Slurm's parts are missing; 1 where the cluster does not start.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Final
+
+import prepare_tests
+from slurm_lab import guard
+from slurm_lab.lab import SlurmLab
+from slurm_lab.processes import LabError
+
+FABRIQUE: Final = str(Path(sys.executable).parent / "fabrique")
+KIND: Final = "h100=h100-sxm"  # what the lab's declared devices are in our catalogue
+NOT_INSTALLED: Final = 69  # EX_UNAVAILABLE
+STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+def our_folder() -> Path:
+    """Where the demonstration lives. LabError where somebody else made it: what is in it would be theirs."""
+    given = os.environ.get("SLURM_DEMO")
+    folder = Path(given).absolute() if given else Path("/var/tmp", f"fabrique-slurm-{os.geteuid()}")  # noqa: S108
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+        raise LabError(f"{folder} is not ours: name another folder with SLURM_DEMO=")
+    return folder
+
+
+def connect(home: Path, lab: SlurmLab) -> None:
+    """Make this hub's home where there is none, and run it on the cluster: what it has, accounts, door."""
+    hub, port = os.environ.get("HUB"), os.environ.get("PORT", "8000")
+    fabrique(home, "init", "--port", port, *(["--hub", hub] if hub else []))
+    fabrique(home, "slurm", "connect", "--conf", str(lab.conf), "--kind", KIND)
+
+
+def fabrique(home: Path, *words: str) -> None:
+    """A command of the hub's, on this terminal. LabError where it fails: it has said why."""
+    done = subprocess.run([FABRIQUE, *words, "--home", str(home)], check=False)
+    if done.returncode != 0:
+        raise LabError(f"fabrique {' '.join(words)} ended with {done.returncode}")
+
+
+def what_next(lab: SlurmLab) -> str:
+    """Commands for another terminal; the hub itself prints its own address."""
+    who = lab.people[0]
+    submit = "sbatch" if os.geteuid() != 0 else f"setpriv --reuid {who} --regid {who} --clear-groups sbatch"
+    return f"""
+The cluster {lab.cluster} runs: {len(lab.nodes)} nodes, partitions gpu and flex. In another terminal:
+
+    export SLURM_CONF={lab.conf}
+    sinfo
+    {submit} -D /tmp --gres=gpu:1 -t 5 --wrap 'sleep 60'
+    squeue
+"""
+
+
+def run_hub(home: Path, stop: threading.Event) -> int:
+    """Portal and loop, until they end or we are told to stop; the hub's exit code."""
+    hub = subprocess.Popen([FABRIQUE, "up", "--home", str(home)], start_new_session=True)
+    try:
+        while hub.poll() is None and not stop.wait(0.2):
+            pass
+    finally:
+        if hub.poll() is None:
+            hub.terminate()
+        try:
+            hub.wait(30)
+        except subprocess.TimeoutExpired:
+            hub.kill()
+            hub.wait()
+    return 0 if stop.is_set() else int(hub.returncode)
+
+
+class StoppedError(Exception):
+    """Told to stop before the hub was open."""
+
+
+def main() -> int:
+    if missing := prepare_tests.provide(prepare_tests.SLURM[:1]):
+        packages = " ".join(part.package for part in missing)
+        print(f"slurm: Slurm is not whole here; as root: apt-get install {packages}", file=sys.stderr)
+        return NOT_INSTALLED
+    stop = threading.Event()
+
+    opened = threading.Event()
+
+    def told(*_: object) -> None:
+        first = not stop.is_set()  # a second signal must not break the stopping
+        stop.set()
+        if first and not opened.is_set():
+            raise StoppedError
+
+    for each in STOPPING:
+        signal.signal(each, told)
+    try:
+        folder = our_folder()
+        print("slurm: starting the cluster", flush=True)
+        with guard.running(SlurmLab(folder / "cluster")) as lab:
+            connect(folder / "home", lab)
+            print(what_next(lab), flush=True)
+            opened.set()
+            return run_hub(folder / "home", stop)
+    except StoppedError:
+        return 0
+    except (LabError, OSError) as error:
+        print(f"slurm: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
