@@ -1,7 +1,11 @@
-"""`fabrique slurm connect`: the cluster that this hub runs on, read from Slurm and written into the deployment."""
+"""`fabrique slurm connect`: the cluster that this hub runs on, read from Slurm and written into the deployment.
+
+`fabrique slurm login` says which account there is whose.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -26,7 +30,9 @@ REST_KEY = typer.Option("--rest-key", metavar="FILE", help="File with the key th
 REST_USER = typer.Option("--rest-user", metavar="LOGIN", help="For whom the tokens are made: a Slurm administrator.")
 KIND = typer.Option("--kind", metavar="TYPE=KIND", help="What a GPU type of Slurm's is in our catalogue.")
 CAP = typer.Option("--cap-w", min=1, help="Power cap at the facility meter, in W (else what everything draws at most).")
-LOGINS = typer.Option("--logins", help="Jobs run under each person's own login (else under the hub's user).")
+RUN_AS = typer.Option(
+    "--run-as", help="Whose the hub's jobs are: its own user's, or each person's login (root: login)."
+)
 CLOSED = typer.Option("--closed", help="While the hub is silent, submissions are refused (else they pass).")
 AHEAD = typer.Option("--look-ahead", min=0, max=3_600, help="Seconds for which planned jobs are released ahead.")
 DRY = typer.Option("--dry-run", help="Say what would be written, and write nothing.")
@@ -43,7 +49,7 @@ def connect(
     rest_user: Annotated[str | None, REST_USER] = None,
     kind: Annotated[list[str] | None, KIND] = None,
     cap_w: Annotated[int | None, CAP] = None,
-    logins: Annotated[bool, LOGINS] = False,
+    run_as: Annotated[Literal["own", "login"] | None, RUN_AS] = None,
     closed: Annotated[bool, CLOSED] = False,
     look_ahead: Annotated[int | None, AHEAD] = None,
     dry_run: Annotated[bool, DRY] = False,
@@ -54,7 +60,13 @@ def connect(
     from fabrique.operate import connecting
 
     rights.require(desk.person, "cluster.provision", now=desk.now)
-    more: dict[str, Any] = {"run_as": "login" if logins else "own", "door": "closed" if closed else "open"}
+    as_root = os.geteuid() == 0
+    if as_root and run_as == "own":
+        raise FabriqueError("cluster.root")
+    more: dict[str, Any] = {
+        "run_as": run_as or ("login" if as_root else "own"),
+        "door": "closed" if closed else "open",
+    }
     if look_ahead is not None:
         more["look_ahead_s"] = look_ahead
     asked = connecting.Asked(
@@ -72,6 +84,29 @@ def connect(
     if not dry_run:
         connecting.connect(desk.here, found.cluster, now=desk.now)
     tell(desk, found, dry_run=dry_run)
+
+
+@command(app, "login")
+def login(
+    call: Call,
+    email: Annotated[str, typer.Argument(metavar="EMAIL", help="Who it is, in the hub.")],
+    name: Annotated[str, typer.Argument(metavar="LOGIN", help="Their account on the cluster; '' takes it away.")],
+) -> None:
+    """Say under which login a person works on the cluster. Accounts there follow with `fabrique slurm apply`."""
+    desk = context.enter(call)
+    from fabrique.apps.audit import services as audit
+    from fabrique.apps.people import rights
+    from fabrique.apps.people import services as people
+
+    rights.require(desk.person, "cluster.provision", now=desk.now)
+    person = people.find_person(email)
+    people.set_login(person, name)
+    detail = {"login": name}
+    audit.record(str(desk.person.id), "person.login", f"person:{person.id}", now=desk.now, detail=detail)
+    if desk.call.json:
+        return output.document({"person": str(person.id), "login": person.login})
+    output.line(desk.say.text("{person} is {login} on the cluster.", person=str(person), login=person.login or "–"))
+    return output.hint("→", desk.command("slurm apply"))
 
 
 def kinds_of(given: Sequence[str]) -> Mapping[str, str]:

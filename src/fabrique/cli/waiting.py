@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fabrique.cli import output
 from fabrique.cli.context import Desk
+from fabrique.language import slurm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from fabrique.apps.jobs.models import Job, Run
     from fabrique.apps.jobs.queries import Explanation
     from fabrique.core.admission.explain import Explained
+    from fabrique.engines.slurm.model import QueuedJob
     from fabrique.language.say import Speaker
 
 _EVERY_S: Final = 0.5
@@ -49,7 +51,9 @@ def tell(desk: Desk, job: Job) -> None:
 
     sooner = _sooner(desk, job)
     if desk.call.json:
-        return output.document({**jobs.as_json(desk, job), "sooner": _sooner_json(sooner)})
+        found = at_cluster(desk, job)
+        there = None if found is None else {"id": found.job_id, "state": found.state, "reason": found.reason}
+        return output.document({**jobs.as_json(desk, job), "cluster": there, "sooner": _sooner_json(sooner)})
     explained = queries.explain(job, now=desk.now)
     say = desk.say
     output.line(
@@ -58,7 +62,10 @@ def tell(desk: Desk, job: Job) -> None:
     )
     if explained.reason is not None:
         output.line(say.reason(explained.reason))
-    output.pairs(_facts(desk, explained))
+    cluster = at_cluster(desk, job) if not explained.over else None
+    if cluster is not None and cluster.reason and cluster.state == "PENDING":
+        output.line(slurm.sentence(say, cluster.reason))
+    output.pairs([*_facts(desk, explained), *_at_cluster(desk, job, cluster)])
     if sooner is not None and sooner.reason is not None:
         _tell_sooner(desk, sooner)
     if missing := absence(desk) if not explained.over else "":
@@ -107,6 +114,23 @@ def absence(desk: Desk) -> str:
     if last is not None and desk.now - last < _SILENT_MS:
         return ""
     return desk.say.text("The control loop does not run: start it with `fabrique up`.")
+
+
+def at_cluster(desk: Desk, job: Job) -> QueuedJob | None:
+    """The job in its cluster's own queue; None where the hub runs on none, or it is not there."""
+    cluster = desk.here.deployment.cluster
+    if cluster is None:
+        return None
+    from fabrique.operate import at_cluster as asking
+    from fabrique.operate.engines import transport_of
+
+    return asking.queued(desk.here, job, transport_of(cluster))
+
+
+def _at_cluster(desk: Desk, job: Job, found: QueuedJob | None) -> Iterator[tuple[str, str]]:
+    name = job.outside_id or (str(found.job_id) if found else "")
+    if name:
+        yield desk.say.text("At the cluster"), f"{name}, {found.state}" if found else name
 
 
 def _sooner(desk: Desk, job: Job) -> Explained | None:

@@ -48,6 +48,7 @@ ERRORS: Final[Mapping[str, Sort]] = {
     "sign-in.needed": Sort.DENIED,
     "invitation.used": Sort.DENIED,
     "person.missing": Sort.MISSING,
+    "person.login": Sort.CONFLICT,
     "organisation.missing": Sort.MISSING,
     # access
     "mode.missing": Sort.MISSING,
@@ -82,6 +83,7 @@ ERRORS: Final[Mapping[str, Sort]] = {
     "isolation.single-user": Sort.DENIED,
     "cluster.kind": Sort.INPUT,
     "cluster.kind-form": Sort.INPUT,
+    "cluster.root": Sort.INPUT,
     "cluster.busy": Sort.CONFLICT,
     "lease.lost": Sort.CONFLICT,
     # provisioning of a cluster

@@ -43,6 +43,7 @@ SENTENCES: Final[dict[str, str]] = {
     "sign-in.link-used": msg("This sign-in link was used or is too old: ask for a new one."),
     "sign-in.needed": msg("Sign in first."),
     "invitation.used": msg("This invitation was used or is too old: ask for a new one."),
+    "person.login": msg("{login} can't be this person's login: it is somebody else's, root's, or none."),
     "person.missing": msg("There is no such person on this hub."),
     "organisation.missing": msg("There is no such organisation on this hub."),
     # access
@@ -86,6 +87,7 @@ SENTENCES: Final[dict[str, str]] = {
     "isolation.single-user": msg("This hub runs as a single trusted user and takes no jobs of other people."),
     "cluster.kind": msg("Which accelerator is Slurm's {gres}? Say it: --kind {gres}=KIND."),
     "cluster.kind-form": msg("{given} is no TYPE=KIND: as in h100=h100-sxm."),
+    "cluster.root": msg("A hub that runs as root never runs people's jobs as root: --run-as login."),
     "cluster.busy": msg("Something still runs here, on another engine than {engine}: wait until it ends, or cancel it."),
     "lease.lost": msg("Another control loop has taken over; this one stops."),
     # provisioning of a cluster

@@ -9,19 +9,46 @@ from pathlib import Path
 from fabrique.apps.now import now_ms
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core.errors import FabriqueError
+from fabrique.definitions.cluster import Cluster
 from fabrique.engines.isolation import Isolation
 from fabrique.engines.local import LocalEngine
 from fabrique.engines.protocol import DeviceSlot, Engine
+from fabrique.engines.slurm.commands import CommandTransport
+from fabrique.engines.slurm.engine import SlurmEngine
+from fabrique.engines.slurm.model import Transport
+from fabrique.engines.slurm.placing import Settings
+from fabrique.engines.slurm.rest import RestTransport
 
 RUNS = "runs"
 
 
 def open_engines(here: ThisHub, isolation: Isolation) -> dict[str, Engine]:
     """Each engine by name. `isolation` was tried on this machine, now; a weaker one than the file says is refused."""
+    cluster = here.deployment.cluster
+    if cluster is not None:
+        return {cluster.engine: cluster_engine(here, cluster)}
     declared = here.deployment.local.isolation
     if isolation.kind != declared:
         raise FabriqueError("home.broken", file="fabrique.toml", why=f"isolation {isolation.kind}, not {declared}")
     return {e.name: local_engine(here, isolation) for e in here.deployment.engines}
+
+
+def transport_of(cluster: Cluster) -> Transport:
+    """As the deployment chose; the other way is never taken instead."""
+    if cluster.transport == "rest":
+        # the deployment's rules see to it that these stand there
+        return RestTransport(cluster.rest_url or "", Path(cluster.rest_key or ""), cluster.rest_user or "")
+    return CommandTransport(Path(cluster.conf), Path(cluster.bin))
+
+
+def cluster_engine(here: ThisHub, cluster: Cluster) -> SlurmEngine:
+    """Its runs' folders lie in the home: nodes must see it, as they see any home."""
+    settings = Settings(
+        cluster=cluster.cluster,
+        partitions=tuple(name for p in cluster.partitions for name in p.names),
+        runs=here.home / RUNS,
+    )
+    return SlurmEngine(transport_of(cluster), settings, now_ms)
 
 
 def exposed() -> list[Path]:
@@ -49,6 +76,9 @@ def slots(here: ThisHub) -> list[DeviceSlot]:
     return found
 
 
-def reader(here: ThisHub) -> LocalEngine:
+def reader(here: ThisHub) -> LocalEngine | SlurmEngine:
     """For reading logs alone: starts nothing, so it needs no isolation."""
+    cluster = here.deployment.cluster
+    if cluster is not None:
+        return cluster_engine(here, cluster)
     return local_engine(here, Isolation("none", "reads only", here.home))

@@ -101,6 +101,7 @@ class Intake:
             if row.handle != one.handle:
                 intake.renew(row, one, now=now)
             self._rows[one.handle] = row
+        new.sort(key=lambda c: (c.submitted_ms, _natural(c.outside_id)))  # in the order in which they came
         projects = self._projects(new)
         for handle, made in intake.take_in(new, projects, now=now).items():
             if isinstance(made, Job):
@@ -190,6 +191,11 @@ def spec_of(job: QueuedJob | Record, tres: Tres, partition: ClusterPartition) ->
         walltime_ms=min(job.limit_ms or FOR_EVER_MS, FOR_EVER_MS),
         partition=partition.id,
     )
+
+
+def _natural(outside_id: str) -> tuple[int, int]:
+    job, _, task = outside_id.partition("_")
+    return int(job), int(task or 0)
 
 
 def shown(reasons: Mapping[str, Reason], say: Callable[[Reason], str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from django.db import transaction
 
 from fabrique.apps.people.models import Membership, Organisation, Person, Role, RoleGrant, SignInLink
 from fabrique.core.errors import FabriqueError
+from fabrique.core.naming import login_of
 
 LINK_LIFE_MS: Final = 24 * 3_600_000
 
@@ -28,6 +29,20 @@ def find_person(email: str) -> Person:
     if person is None:
         raise FabriqueError("person.missing", email=email[:120])
     return person
+
+
+@transaction.atomic
+def set_login(person: Person, login: str) -> None:
+    """The account of this person on the hub's machines, which is nobody else's; "" takes it away.
+
+    Raises `person.login` for what is no login, and for another person's. Whoever calls has the right to say so: a login
+    is the right to run jobs under it.
+    """
+    name = login.strip()
+    if name and (login_of(name) != name or Person.objects.filter(login=name).exclude(pk=person.pk).exists()):
+        raise FabriqueError("person.login", login=name[:64])
+    person.login = name
+    person.save(update_fields=["login"])
 
 
 def create_organisation(name: str, kind: str, country: str, subdivision: str = "", *, now: int) -> Organisation:
