@@ -88,7 +88,9 @@ SENTENCES: Final[dict[str, str]] = {
     "cluster.kind": msg("Which accelerator is Slurm's {gres}? Say it: --kind {gres}=KIND."),
     "cluster.kind-form": msg("{given} is no TYPE=KIND: as in h100=h100-sxm."),
     "cluster.root": msg("A hub that runs as root never runs people's jobs as root: --run-as login."),
-    "cluster.busy": msg("Something still runs here, on another engine than {engine}: wait until it ends, or cancel it."),
+    "cluster.busy": msg(
+        "Something still runs here, on another engine than {engine}: wait until it ends, or cancel it."
+    ),
     "lease.lost": msg("Another control loop has taken over; this one stops."),
     # provisioning of a cluster
     "provision.rule": msg("The naming rule “{rule}” asks for “{word}”, which is unknown."),

@@ -26,12 +26,11 @@ def queued(here: ThisHub, job: Job, transport: Transport) -> QueuedJob | None:
     except FabriqueError:
         return None
     array, _, task = job.outside_id.partition("_")
-    for one in jobs:
-        if wanted.startswith(OURS):
-            if one.name == wanted:
-                return one
-        elif handle_of(one) == wanted:
-            return one
-        elif task.isdigit() and str(one.array_id) == array and int(task) in one.task_ids:
-            return one
-    return None
+    return next((one for one in jobs if _is(one, wanted, array, task)), None)
+
+
+def _is(one: QueuedJob, wanted: str, array: str, task: str) -> bool:
+    if wanted.startswith(OURS):
+        return one.name == wanted
+    waits_in_array = task.isdigit() and str(one.array_id) == array and int(task) in one.task_ids
+    return waits_in_array or handle_of(one) == wanted
