@@ -51,6 +51,12 @@ PARTS = (
         lambda: postgres.programs() is not None,
     ),
     Part("bubblewrap", "bubblewrap", "the isolation of jobs without root", lambda: shutil.which("bwrap") is not None),
+    Part(
+        "Lua 5.1 and 5.3",
+        "lua5.1 lua5.3",
+        "the script that Slurm asks at each submission",
+        lambda: all(shutil.which(name) for name in ("lua5.1", "lua5.3")),
+    ),
 )
 SLURM = (
     Part("Slurm", " ".join(slurm.PACKAGES), "all that runs on a real Slurm", lambda: not slurm.missing()),

@@ -1,0 +1,113 @@
+"""Runs the generated `job_submit.lua` under a Lua interpreter, with a `slurm` of our own around it.
+
+answer = ask(folder, choice, [submit({"account": "p-1", "script": "#!/bin/sh"})], state="…", lua="lua5.1")
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fabrique.engines.slurm.files.render import LUA, Choice, PartitionPower, _lua, generate
+
+NO_VAL, NO_VAL16, INFINITE = 4294967294, 65534, 4294967295
+USER = 1002
+UNSET: dict[str, Any] = {  # as Slurm 22.05 hands over what nobody set
+    "user_id": USER, "account": None, "default_account": "p-1", "partition": None, "priority": NO_VAL, "licenses": None,
+    "min_nodes": NO_VAL, "max_nodes": NO_VAL, "min_cpus": 1, "num_tasks": NO_VAL, "cpus_per_task": NO_VAL16,
+    "ntasks_per_node": NO_VAL16, "pn_min_cpus": NO_VAL16, "shared": NO_VAL16, "script": "#!/bin/sh\n", "name": "wrap",
+}  # fmt: skip
+
+DRIVER = """
+slurm = { SUCCESS = 0, ERROR = -1, ESLURM_ACCOUNTING_POLICY = 2050, NO_VAL = 4294967294 }
+local told = {}
+slurm.log_info = function() end
+slurm.log_error = function(f, ...) told[#told + 1] = "error " .. string.format(f, ...) end
+slurm.log_user = function(f, ...) told[#told + 1] = string.format(f, ...) end
+local function strict(row) -- a field that this Slurm does not have raises, as its own do not: worse than any
+  return setmetatable({}, { __index = function(_, k)
+    if k == "cpus_per_tres" then error("no such field") end
+    return row[k]
+  end, __newindex = function(_, k, v) row[k] = v end })
+end
+local parts = { gpu = { flag_default = 1 }, flex = { flag_default = 0 }, other = { flag_default = 0 } }
+dofile(@FILE@)
+for _, call in ipairs(@CALLS@) do
+  told = {}
+  local code
+  local before = {}
+  for k, v in pairs(call.job) do before[k] = v end
+  if call.change then
+    before = {}
+    for k, v in pairs(call.change) do before[k] = v end
+    code = slurm_job_modify(strict(call.change), strict(call.job), parts, call.uid)
+  else
+    code = slurm_job_submit(strict(call.job), parts, call.uid)
+  end
+  print("code " .. tostring(code))
+  for k, v in pairs(call.change or call.job) do
+    if before[k] ~= v then print("set " .. k .. " " .. tostring(v)) end
+  end
+  for _, line in ipairs(told) do print("told " .. line) end
+  print("done")
+end
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`set` are the fields that the script changed, `told` its lines to the user, with `error ` before the log's."""
+
+    code: int
+    set: Mapping[str, str]
+    told: tuple[str, ...]
+
+
+def choice(folder: Path, **changed: Any) -> Choice:
+    given: dict[str, Any] = {
+        "conf": "/etc/slurm/slurm.conf", "bin": "/usr/bin", "hub_uids": (0, 990), "hold": "accounts", "door": "open",
+        "silent_s": 60, "licence": "fabrique_w", "pue_permille": 1000, "state": str(folder / "door"),
+        "levels": str(folder / "levels"), "partitions": (PartitionPower(("gpu", "flex"), 8, 96, 620, 4),),
+    }  # fmt: skip
+    return Choice(**(given | changed))
+
+
+def submit(fields: Mapping[str, Any], uid: int = USER) -> dict[str, Any]:
+    return {"job": _set({**UNSET, **fields}), "uid": uid}
+
+
+def modify(change: Mapping[str, Any], job: Mapping[str, Any], uid: int = USER) -> dict[str, Any]:
+    return {"change": _set(change), "job": _set(job), "uid": uid}
+
+
+def _set(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in fields.items() if v is not None}
+
+
+def ask(folder: Path, chosen: Choice, calls: Sequence[Mapping[str, Any]], *, lua: str) -> list[Answer]:
+    """The script's answers to `calls`, one process for all: what it remembers in between is kept."""
+    folder.mkdir(exist_ok=True)
+    file = folder / LUA
+    file.write_bytes(next(g.content for g in generate(chosen) if g.name == LUA))
+    listed = dict(enumerate(calls, start=1))
+    text = DRIVER.replace("@FILE@", json.dumps(str(file))).replace("@CALLS@", _lua(listed))
+    done = subprocess.run([lua, "-"], input=text, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    answers, code, fields, told = [], 0, {}, []
+    for line in done.stdout.splitlines():
+        word, _, rest = line.partition(" ")
+        if word == "code":
+            code, fields, told = int(rest), {}, []
+        elif word == "set":
+            name, _, value = rest.partition(" ")
+            fields[name] = value
+        elif word == "told":
+            told.append(rest)
+        else:
+            answers.append(Answer(code, fields, tuple(told)))
+    assert len(answers) == len(calls), done.stdout
+    return answers

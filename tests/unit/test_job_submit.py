@@ -1,0 +1,285 @@
+"""The door: what `job_submit.lua` does with every sort of submission and of change."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.lua import INFINITE, NO_VAL, UNSET, USER, Answer, ask, choice, modify, submit
+
+from fabrique.engines.slurm.files import door
+from fabrique.engines.slurm.files.door import AccountRoom, PartitionRoom
+from fabrique.engines.slurm.files.render import HELD, OPENED, OWNER
+
+INTERACTIVE = {"script": None}
+Ask = Callable[..., list[Answer]]
+
+
+@pytest.fixture(params=["lua5.1", "lua5.3"])
+def at_door(request: pytest.FixtureRequest, tmp_path: Path, missing: Callable[[str], None]) -> Ask:
+    """`at_door(*calls, silent=…, **choice)`: their answers, the hub's state being fresh."""
+    if shutil.which(request.param) is None:
+        missing(f"{request.param} is not installed")
+
+    def run(*calls: Any, age_s: int = 0, room: Any = None, **chosen: Any) -> list[Answer]:
+        accounts = [AccountRoom("p-1", 8, 96), AccountRoom("p-0", 0, 0)]
+        partitions = [PartitionRoom("gpu", 12, 400, 4_000), PartitionRoom("flex", 4, 50, 2_000)]
+        if age_s >= 0:
+            now = (time.time() - age_s) * 1000
+            door.write(tmp_path / "door", int(now), *(room or (accounts, partitions)))
+        return ask(tmp_path, choice(tmp_path, **chosen), calls, lua=request.param)
+
+    return run
+
+
+def units(answer: Answer) -> str:
+    return answer.set.get("licenses", "")
+
+
+# --- batch --------------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_job_is_held_and_takes_its_watts(at_door: Ask) -> None:
+    (one,) = at_door(submit({"account": "P-1", "tres_per_node": "gres:gpu:h100:2", "min_cpus": 16}))
+    assert (one.code, one.told) == (0, ())
+    assert one.set == {"priority": "0", "licenses": "fabrique_w@fabrique:14", "admin_comment": HELD}
+
+
+def test_an_owners_own_hold_is_known_from_ours(at_door: Ask) -> None:
+    (one,) = at_door(submit({"account": "p-1", "priority": 0}))
+    assert one.set["admin_comment"] == OWNER
+
+
+def test_other_accounts_and_partitions_are_left_alone(at_door: Ask) -> None:
+    other = submit({"account": "site"})
+    away = submit({"account": "p-1", "partition": "other"})
+    assert [a.set for a in at_door(other, away)] == [{}, {}]
+    by_default = submit({"default_account": "site"})
+    assert [a.set for a in at_door(by_default)] == [{}]
+
+
+def test_a_site_may_have_all_held(at_door: Ask) -> None:
+    all_of_it = at_door(submit({"account": "site"}), submit({"account": "site", "partition": "other"}), hold="all")
+    assert [a.set.get("priority") for a in all_of_it] == ["0", None]
+
+
+def test_what_the_hub_submits_is_not_held(at_door: Ask) -> None:
+    own, said = at_door(
+        submit({"account": "p-1", "tres_per_job": "gres:gpu:1"}, uid=990),
+        submit({"account": "p-1", "tres_per_job": "gres:gpu:1", "licenses": "fabrique_w@fabrique:3"}, uid=0),
+    )
+    assert own.set == {"licenses": "fabrique_w@fabrique:7"}
+    assert said.set == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "watts"),
+    [
+        ({}, 4),
+        ({"tres_per_node": "gres:gpu:h100:2"}, 1244),
+        ({"tres_per_node": "gres/gpu:h100=2"}, 1244),
+        ({"tres_per_node": "gpu"}, 624),
+        ({"gres": "gpu:2(S:0-1)"}, 1244),
+        ({"tres_per_node": "gres:gpu:2", "min_nodes": 3, "min_cpus": 3}, 6 * 620 + 12),
+        ({"tres_per_job": "gres:gpu:h100:4"}, 4 * 620 + 4),
+        ({"tres_per_task": "gres:gpu:1", "num_tasks": 3, "cpus_per_task": 2, "min_cpus": 6}, 3 * 620 + 24),
+        ({"tres_per_task": "gres:gpu:1", "ntasks_per_node": 2, "min_nodes": 2}, 4 * 620 + 16),
+        ({"tres_per_socket": "gres:gpu:1"}, 8 * 620 + 4),
+        ({"tres_per_job": "gres:gpu:16"}, 16 * 620 + 8),
+        ({"shared": 0}, 8 * 620 + 96 * 4),
+        ({"shared": 0, "min_cpus": 97}, 16 * 620 + 192 * 4),
+        ({"tres_per_node": "license:x,gres:gpu:1,gres:shard:4"}, 624),
+        ({"tres_per_node": "gres:gpux:9"}, 4),
+        ({"min_cpus": INFINITE}, 4),
+    ],
+)
+def test_what_is_asked_is_read_however_it_was_written(at_door: Ask, fields: dict[str, Any], watts: int) -> None:
+    (one,) = at_door(submit({"account": "p-1", **fields}))
+    assert units(one) == f"fabrique_w@fabrique:{-(-watts // 100)}"
+
+
+def test_the_overhead_of_the_site_is_in_the_licences_and_own_ones_go(at_door: Ask) -> None:
+    asked = {"account": "p-1", "tres_per_job": "gpu:1", "licenses": "matlab:2,fabrique_w@fabrique:0,fabrique_w:1"}
+    (one,) = at_door(submit(asked), pue_permille=1100)
+    assert units(one) == "matlab:2,fabrique_w@fabrique:7"
+    (choice_of,) = at_door(submit({"account": "p-1", "licenses": "a|b"}))
+    assert (choice_of.code, len(choice_of.told)) == (2050, 2)
+    (without,) = at_door(submit({"account": "p-1"}), licence=None)
+    assert "licenses" not in without.set
+
+
+# --- interactive --------------------------------------------------------------------------------------------------
+
+
+def test_an_interactive_job_within_the_room_goes_in_at_once(at_door: Ask) -> None:
+    (one,) = at_door(submit({"account": "p-1", "tres_per_job": "gres:gpu:2", **INTERACTIVE}))
+    assert (one.code, one.set) == (0, {"licenses": "fabrique_w@fabrique:13", "partition": "gpu"})
+
+
+def test_what_was_let_in_is_not_given_twice_before_the_next_beat(at_door: Ask) -> None:
+    job = submit({"account": "p-1", "tres_per_job": "gres:gpu:3", **INTERACTIVE})
+    first, second, third = at_door(job, job, job)
+    assert (first.code, second.code, third.code) == (0, 0, 2050)
+    assert "2 accelerators" in third.told[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"account": "p-0", "tres_per_job": "gpu:1"}, "p-0 may take 0 accelerators"),
+        ({"account": "p-1", "tres_per_job": "gpu:9"}, "p-1 may take 8 accelerators"),
+        ({"account": "p-1", "min_cpus": 97}, "p-1 may take 8 accelerators and 96 cores"),
+        ({"account": "p-1", "tres_per_job": "gpu:7"}, "4000 W are free now, 7, 1 and 4344 W were asked"),
+        ({"account": "p-1", "partition": "flex", "min_cpus": 60}, "50 cores"),
+    ],
+)
+def test_beyond_it_an_interactive_job_is_refused_in_two_languages(
+    at_door: Ask, fields: dict[str, Any], words: str
+) -> None:
+    (one,) = at_door(submit({**fields, **INTERACTIVE}))
+    assert one.code == 2050
+    assert words in one.told[0] and one.told[0].startswith("Fabrique: ")
+    assert one.told[1].startswith("Fabrique\u00a0: ")
+
+
+def test_it_goes_where_there_is_room(at_door: Ask) -> None:
+    (one,) = at_door(submit({"account": "p-1", "partition": "flex,gpu", "min_cpus": 60, **INTERACTIVE}))
+    assert (one.code, one.set["partition"]) == (0, "gpu")
+
+
+def test_under_all_a_stranger_is_told_so(at_door: Ask) -> None:
+    (one,) = at_door(submit({"account": "site", **INTERACTIVE}), hold="all")
+    assert (one.code, "site is not an account" in one.told[0]) == (2050, True)
+
+
+# --- silence ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fields", [{}, INTERACTIVE])
+@pytest.mark.parametrize("age_s", [61, -61 - 3600])
+def test_a_silent_hub_leaves_the_door_as_the_site_chose(at_door: Ask, fields: dict[str, Any], age_s: int) -> None:
+    job = submit({"account": "p-1", **fields})
+    (through,) = at_door(job, age_s=abs(age_s))
+    assert (through.code, through.set["admin_comment"], "priority" in through.set) == (0, OPENED, False)
+    assert through.set["licenses"] == "fabrique_w@fabrique:1"
+    (shut,) = at_door(job, age_s=abs(age_s), door="closed")
+    assert (shut.code, "does not answer" in shut.told[0]) == (2050, True)
+
+
+def test_a_hub_that_never_ran_has_no_accounts(at_door: Ask) -> None:
+    for shut in ("open", "closed"):
+        assert at_door(submit({"account": "p-1"}), age_s=-1, door=shut)[0].set == {}
+    (held,) = at_door(submit({"account": "p-1"}), age_s=-1, door="closed", hold="all")
+    assert held.code == 2050
+
+
+def test_half_a_state_is_none(at_door: Ask, tmp_path: Path) -> None:
+    (tmp_path / "door").write_text("fabrique-door 1\nbeat 99999999999\naccount p-1 8 96\n")
+    assert at_door(submit({"account": "p-1"}), age_s=-1)[0].set == {}
+
+
+# --- changes ------------------------------------------------------------------------------------------------------
+
+JOB = {**UNSET, "account": "p-1", "partition": "gpu", "priority": 0, "admin_comment": HELD,
+       "licenses": "fabrique_w@fabrique:14", "tres_per_node": "gres:gpu:2"}  # fmt: skip
+
+
+def test_a_user_does_not_release_what_the_hub_holds(at_door: Ask) -> None:
+    one, two, hub = at_door(
+        modify({"priority": INFINITE}, JOB),
+        modify({"priority": 500}, JOB),
+        modify({"priority": INFINITE}, JOB, uid=990),
+    )
+    assert (one.code, two.code, hub.code, hub.set) == (2050, 2050, 0, {})
+    assert "in its turn" in one.told[0]
+
+
+def test_an_owners_hold_is_theirs_to_end_and_then_the_hubs(at_door: Ask) -> None:
+    freed, held = at_door(
+        modify({"priority": INFINITE}, {**JOB, "admin_comment": OWNER}), modify({"priority": 0}, {**JOB, "priority": 9})
+    )
+    assert (freed.code, freed.set) == (0, {"priority": "0", "admin_comment": HELD})
+    assert (held.code, held.set) == (0, {"admin_comment": OWNER})
+
+
+def test_a_site_hold_is_slurms_own_affair(at_door: Ask) -> None:
+    (one,) = at_door(modify({"priority": INFINITE}, {**JOB, "admin_comment": "by the site"}))
+    assert (one.code, one.set) == (0, {})
+
+
+@pytest.mark.parametrize("licenses", ["", "fabrique_w@fabrique:0", "fabrique_w:1", "fabrique_w@fabrique:1"])
+def test_licences_never_get_fewer(at_door: Ask, licenses: str) -> None:
+    (one,) = at_door(modify({"licenses": licenses}, JOB))
+    assert one.set["licenses"] == "fabrique_w@fabrique:14"
+    (more,) = at_door(modify({"licenses": "x:1"}, JOB))
+    assert more.set["licenses"] == "x:1,fabrique_w@fabrique:14"
+
+
+def test_a_job_that_grows_takes_more(at_door: Ask) -> None:
+    grown, same, smaller = at_door(
+        modify({"min_nodes": 2}, JOB),
+        modify({"time_limit": 5, "min_nodes": NO_VAL}, JOB),
+        modify({"tres_per_node": "gpu:1"}, JOB),
+    )
+    assert grown.set == {"licenses": "fabrique_w@fabrique:25"}
+    assert same.set == {}
+    assert smaller.set == {"licenses": "fabrique_w@fabrique:14"}
+
+
+@pytest.mark.parametrize("change", [{"account": "site"}, {"partition": "other"}, {"partition": "gpu,other"}])
+def test_a_job_does_not_walk_out_of_the_door_nor_in(at_door: Ask, change: dict[str, Any]) -> None:
+    out, hub = at_door(modify(change, JOB), modify(change, JOB, uid=0))
+    assert (out.code, hub.code) == (2050, 0)
+    theirs = {**JOB, "account": "site", "admin_comment": None}
+    into, around = at_door(modify({"account": "p-1"}, theirs), modify({"partition": "flex"}, theirs))
+    assert (into.code, around.code, around.set) == (2050, 0, {})
+
+
+# --- nothing breaks -----------------------------------------------------------------------------------------------
+
+
+def test_an_error_inside_is_logged_and_judged_by_the_door(at_door: Ask, tmp_path: Path) -> None:
+    (tmp_path / "job_submit.site.lua").write_text('function slurm_job_submit() error("boom") end\n')
+    (through,) = at_door(submit({"account": "p-1"}))
+    assert through.set["priority"] == "0"  # the site's failed, ours still judged
+    assert any("boom" in line for line in through.told)
+    (shut,) = at_door(submit({"account": "p-1"}), door="closed")
+    assert shut.code == 2050
+
+
+def test_a_sites_own_script_is_asked_first(at_door: Ask, tmp_path: Path) -> None:
+    site = 'function slurm_job_submit(job) if job.name == "no" then return slurm.ERROR end job.account = "p-1" end\n'
+    (tmp_path / "job_submit.site.lua").write_text(site)
+    no, yes = at_door(submit({"name": "no"}), submit({"account": "site"}))
+    assert (no.code, yes.code, yes.set["account"], yes.set["priority"]) == (-1, 0, "p-1", "0")
+    (tmp_path / "job_submit.site.lua").write_text("this is no Lua")
+    assert at_door(submit({"account": "p-1"}))[0].set["priority"] == "0"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"account": "%s%d%n", "partition": "gpu"},
+        {"account": "p-1", "tres_per_node": "gpu:99999999999999999999"},
+        {"account": "p-1", "tres_per_node": "gpu:-1,,::=,("},
+        {"account": "p-1", "licenses": "%d:;,;,=:"},
+        {"account": "p-1", "partition": ",,,gpu,"},
+        {"account": "p-1", "min_nodes": -5},
+        {"user_id": USER, "account": "p-1", "num_tasks": "many"},
+    ],
+)
+def test_hostile_fields_never_raise(at_door: Ask, fields: dict[str, Any]) -> None:
+    for hold in ("accounts", "all"):
+        for one in at_door(submit(fields), submit({**fields, **INTERACTIVE}), hold=hold):
+            assert not any(line.startswith("error") for line in one.told), one.told
+
+
+def test_a_name_that_could_end_a_line_is_never_written(tmp_path: Path) -> None:
+    for name in ("a b", "a\nend", "", "é"):
+        with pytest.raises(ValueError, match="name"):
+            door.write(tmp_path / "door", 0, [AccountRoom(name, 1, 1)], [])
+    assert not (tmp_path / "door").exists()
