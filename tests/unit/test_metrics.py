@@ -15,7 +15,7 @@ from fabrique.apps.access.models import Allocation
 from fabrique.apps.energy import queries as energy
 from fabrique.apps.energy.models import Window
 from fabrique.apps.jobs import cycle
-from fabrique.apps.jobs.models import HubState, Job, Lease
+from fabrique.apps.jobs.models import EngineRecord, HubState, Intent, Job, Lease, RecordState, Run
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.ledger.models import Checkpoint, Entry
 from fabrique.apps.now import now_ms
@@ -246,6 +246,27 @@ def test_the_loop_says_who_leads_how_long_it_took_and_who_is_silent(desk: Any) -
     assert found[key("engine_silent", engine="local", kind="local")] == 1
     Lease.objects.update(expires_ms=0)
     assert read(desk)[key("loop_leading")] == 0
+
+
+def test_what_nobody_can_be_charged_for_yet_is_counted(desk: Any) -> None:
+    for number, state in enumerate(("booked", "quarantined", "quarantined")):
+        EngineRecord.objects.create(engine="local", key=str(number), raw=b"", state=state, first_ms=1, changed_ms=1)
+    found = read(desk)
+    told = {state: found[key("engine_records", engine="local", state=state)] for state in RecordState.values}
+    assert told == {"open": 0, "booked": 1, "quarantined": 2}
+
+
+def test_acts_that_no_engine_confirmed_are_counted_by_act(desk: Any) -> None:
+    run = Run.objects.create(
+        job=desk.job, engine="local", partition="this-machine", kind="local-core", unit=CORE, share_milli=1500,
+        hold=desk.job.key, planned_ms=1, bound={"power_w": 7},
+    )  # fmt: skip
+    for number, (act, resolved) in enumerate((("submit", None), ("release", None), ("submit", 5))):
+        Intent.objects.create(id=str(number), run=run, act=act, epoch=1, created_ms=1, resolved_ms=resolved)
+    found = read(desk)
+    told = {act: found[key("intents_unresolved", act=act)] for act in ("submit", "release", "cancel", "preempt")}
+    assert told == {"submit": 1, "release": 1, "cancel": 0, "preempt": 0}
+    assert found[key("devices_used", kind="local-core", device="core", vendor="")] == 1.5
 
 
 def test_nobodys_name_is_in_it(desk: Any) -> None:

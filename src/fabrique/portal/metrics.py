@@ -19,7 +19,7 @@ from fabrique.apps.access import queries as access
 from fabrique.apps.energy import queries as energy
 from fabrique.apps.energy.models import Window
 from fabrique.apps.jobs import queries as jobs
-from fabrique.apps.jobs.models import FINAL, HubState, Lease, Run, RunState
+from fabrique.apps.jobs.models import FINAL, HubState, Intent, Lease, RecordState, Run, RunState
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.ledger.models import Checkpoint, Entry, Hold
 from fabrique.apps.this_hub import ThisHub
@@ -30,7 +30,7 @@ from fabrique.core.units import MG, MICRO, MJ, currency_of, device_of, is_money,
 from fabrique.portal import glance
 
 ALIVE: Final = tuple(s.value for s in JobState if s.value not in FINAL)
-ACTS: Final = ("submit", "cancel", "preempt")
+ACTS: Final = tuple(str(act) for act, _ in Intent._meta.get_field("act").choices or ())
 MILLI: Final = 1_000
 PPM: Final = 1_000_000
 HOUR_MS: Final = 3_600_000
@@ -286,6 +286,14 @@ def loop(here: ThisHub, now: int) -> Iterator[Metric]:
         labels=["engine", "kind"],
     )
     yield filled(silent, (([e.name, e.kind], float(e.name in state.silent)) for e in here.deployment.engines))
+    records, engines = jobs.records_by_state(), {e.name for e in here.deployment.engines}
+    keys = {(engine, state.value) for engine in engines for state in RecordState} | set(records)
+    told = GaugeMetricFamily(
+        "fabrique_engine_records",
+        "What engines' accounting told of runs: open, booked, or quarantined since nobody can be charged for it yet.",
+        labels=["engine", "state"],
+    )
+    yield filled(told, ((key, records.get(key, 0)) for key in sorted(keys)))
     unresolved = jobs.unresolved_by_act()
     intents = GaugeMetricFamily("fabrique_intents_unresolved", "Acts that no engine has confirmed yet.", labels=["act"])
     yield filled(intents, (([act], unresolved.get(act, 0)) for act in ACTS))

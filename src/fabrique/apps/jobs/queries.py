@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from django.db.models import Count, F, Min, QuerySet
 from django.db.models.fields.json import KT
 
-from fabrique.apps.jobs.models import FINAL, Intent, Job, Run
+from fabrique.apps.jobs.models import FINAL, EngineRecord, Intent, Job, Run
 from fabrique.apps.jobs.services import reason_of
 from fabrique.apps.people.models import Person
 from fabrique.core.job import JobState
@@ -86,6 +86,12 @@ def over_by_state() -> dict[str, int]:
     """State -> jobs that are over, ever."""
     over = Job.objects.filter(status__in=FINAL).order_by()
     return dict(over.values_list("status").annotate(n=Count("pk")))
+
+
+def records_by_state() -> dict[tuple[str, str], int]:
+    """(engine, state) -> what engines' accounting told of runs: open, booked, quarantined."""
+    rows = EngineRecord.objects.order_by().values_list("engine", "state").annotate(n=Count("pk"))
+    return {(engine, state): n for engine, state, n in rows}
 
 
 def unresolved_by_act() -> dict[str, int]:
