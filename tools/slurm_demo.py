@@ -50,16 +50,18 @@ def fabrique(home: Path, *words: str) -> None:
         raise LabError(f"fabrique {' '.join(words)} ended with {done.returncode}")
 
 
-def what_next(lab: SlurmLab) -> str:
+def what_next(lab: SlurmLab, home: Path) -> str:
     """Commands for another terminal; the hub itself prints its own address."""
-    who = lab.people[0]
-    submit = "sbatch" if os.geteuid() != 0 else f"setpriv --reuid {who} --regid {who} --clear-groups sbatch"
+    who, command = lab.people[0], f"{FABRIQUE} --home {home}"
+    as_them = f"setpriv --reuid {who} --regid {who} --clear-groups " if os.geteuid() == 0 else ""
     return f"""
 The cluster {lab.cluster} runs: {len(lab.nodes)} nodes, partitions gpu and flex. In another terminal:
 
     export SLURM_CONF={lab.conf}
-    sinfo
-    {submit} -D /tmp --gres=gpu:1 -t 5 --wrap 'sleep 60'
+    {command} apply                      # ask for time; then, with the address that you gave:
+    {command} slurm login EMAIL {who}
+    {command} slurm apply                # the award becomes an account on the cluster
+    {as_them}sbatch -D /tmp -t 5 --gres=gpu:1 --wrap 'sleep 60'
     squeue
 """
 
@@ -107,9 +109,11 @@ def main() -> int:
         print("slurm: starting the cluster", flush=True)
         with guard.running(SlurmLab(folder / "cluster")) as lab:
             connect(folder / "home", lab)
-            print(what_next(lab), flush=True)
+            print(what_next(lab, folder / "home"), flush=True)
             opened.set()
-            return run_hub(folder / "home", stop)
+            code = run_hub(folder / "home", stop)
+        print("slurm: the cluster is stopped, its jobs too", flush=True)
+        return code
     except StoppedError:
         return 0
     except (LabError, OSError) as error:

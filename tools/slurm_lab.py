@@ -44,7 +44,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     read.add_argument("--job-submit", type=Path, metavar="FILE", help="a job_submit.lua")
     read.add_argument("--energy", action="store_true", help="energy from meter files (needs gcc and libslurm-dev)")
     read.add_argument("--power-saving", action="store_true", help="Suspend- and ResumeProgram")
-    asked = read.parse_args(words)
+    asked = read.parse_intermixed_args(words)  # a node may come before or after the options
     if (asked.verb in OF_A_NODE) != (asked.node is not None):
         read.error(f"{asked.verb} {'wants a node' if asked.node is None else 'takes no node'}")
     asked.folder = asked.folder.absolute()

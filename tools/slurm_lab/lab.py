@@ -30,6 +30,8 @@ class SlurmLab:
     def __init__(self, at: Path, *, nodes: int = 4, gpus: int = 8, gpu: str = "h100", **options: Any) -> None:
         """`options` as in `Options`; `nodes`, `gpus`, `gpu` make its one group of nodes where `groups` is not given."""
         options.setdefault("groups", (Group(count=nodes, gpus=gpus, gpu=gpu),))
+        if options.get("power_saving"):  # whoever starts nodes must be as root as they are
+            options.setdefault("slurm_user", "root")
         self.folder = at
         self.options = Options(**options)
         self.ports = render.Ports(self.options.port_base or 0)
