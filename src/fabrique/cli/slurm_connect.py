@@ -1,6 +1,6 @@
 """`fabrique slurm connect`: the cluster that this hub runs on, read from Slurm and written into the deployment.
 
-`fabrique slurm login` says which account there is whose.
+`fabrique slurm login` says which account there is whose. What is said goes through the Speaker of the desk.
 """
 
 from __future__ import annotations
