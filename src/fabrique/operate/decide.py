@@ -20,7 +20,8 @@ from fabrique.core.booking import Exhaustion, Frozen, Policy
 from fabrique.core.errors import FabriqueError
 from fabrique.core.job import JobSpec, JobState
 from fabrique.core.reasons import Reason, reason
-from fabrique.core.units import HOUR_MS, Unit
+from fabrique.core.units import HOUR_MS, Unit, ceil_divide
+from fabrique.engines.slurm.model import LICENCE_W
 from fabrique.operate.ahead import is_ahead
 
 LOW = -1
@@ -96,10 +97,18 @@ def holds(
 def place(here: ThisHub, ask: Asked, offer: fits.Offer, bound: dict[str, object], *, now: int) -> Placement:
     """A start on what `offer` hands out, with the devices and cores of `bound`."""
     limits = ledger.policies(str(ask.job.allocation_id))
-    watts = fits.power_bound(ask.spec, offer, here.pue_permille)
+    watts = power_bound(here, ask.spec, offer)
     full = {**bound, "power_w": watts, "memory_mb": ask.spec.memory_mb, "site": offer.site}
     frozen = here.frozen(offer.unit, now)
     return Placement(offer, full, holds(here, ask, offer, limits, frozen), frozen)
+
+
+def power_bound(here: ThisHub, spec: JobSpec, offer: fits.Offer) -> int:
+    """In whole licences where the cluster keeps the cap with them: both count alike."""
+    watts = fits.power_bound(spec, offer, here.pue_permille)
+    cluster = here.deployment.cluster
+    step = LICENCE_W if cluster is not None and cluster.watt_licence is not None else 1
+    return ceil_divide(watts, step) * step
 
 
 def _outlooks(here: ThisHub, now: int) -> tuple[OutlookRow, ...]:
@@ -165,7 +174,7 @@ def _options(here: ThisHub, ask: Asked) -> tuple[OptionRow, ...]:
     """One a partition, in the filter's order; where a partition offers several kinds, the most that any may draw."""
     watts: dict[str, int] = {}
     for o in ask.offers:
-        watts[o.partition] = max(watts.get(o.partition, 0), fits.power_bound(ask.spec, o, here.pue_permille))
+        watts[o.partition] = max(watts.get(o.partition, 0), power_bound(here, ask.spec, o))
     return tuple(OptionRow(partition=partition, power_w=most) for partition, most in watts.items())
 
 

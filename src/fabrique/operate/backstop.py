@@ -1,0 +1,116 @@
+"""What stands between Slurm and the cap when the hub is passed by: licences of 100 W, and the door's small file.
+
+The licences leave what the cap leaves above the idle nodes; every job takes its own at submission, so Slurm itself
+starts nothing above the cap, also while the hub is away. The file tells the door at each submission what interactive
+work may take now; once its beat is old, the site's choice of door decides.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from fabrique.apps.jobs import specs
+from fabrique.apps.jobs.models import Run
+from fabrique.apps.ledger import services as ledger
+from fabrique.apps.provision.models import Place
+from fabrique.apps.this_hub import ThisHub
+from fabrique.core import booking
+from fabrique.core.errors import FabriqueError
+from fabrique.core.job import MILLI
+from fabrique.core.units import HOUR_MS
+from fabrique.definitions.cluster import Cluster
+from fabrique.engines.slurm.files import door
+from fabrique.engines.slurm.files.door import AccountRoom, PartitionRoom
+from fabrique.operate.ahead import is_ahead
+from fabrique.operate.cluster_files import full_licences
+from fabrique.operate.provision import accounting_of
+
+log = logging.getLogger("fabrique.loop")
+
+INTERACTIVE_MS: Final = HOUR_MS  # an interactive job is let in where its budget covers so long
+ACCOUNTS_MS: Final = 10_000  # what accounts have left is asked of the ledger so often
+LICENCES_MS: Final = 60_000  # whether somebody changed the licences by hand, so often
+
+
+class Backstop:
+    """Kept between turns; every part that fails is said once and tried again, and stops no turn."""
+
+    def __init__(self, here: ThisHub, cluster: Cluster) -> None:
+        self.here, self.cluster = here, cluster
+        self.path = Path(here.home) / door.STATE
+        self._accounts: list[AccountRoom] = []
+        self._accounts_at = self._licences_at = -LICENCES_MS
+        self._told = ""
+
+    def renew(self, runs: Sequence[Run], *, now: int) -> None:
+        """At the end of each turn in which the hub may act."""
+        try:
+            if now - self._accounts_at >= ACCOUNTS_MS:
+                self._accounts, self._accounts_at = list(accounts(self.here, self.cluster)), now
+            door.write(self.path, now, self._accounts, rooms(self.here, self.cluster, runs))
+            self._keep_licences(now)
+        except (FabriqueError, OSError, ValueError) as error:
+            self._tell(str(error))
+        else:
+            self._told = ""
+
+    def _keep_licences(self, now: int) -> None:
+        """As many as the cap leaves; where there are none at all, the site has not installed them."""
+        if self.cluster.watt_licence is None or now - self._licences_at < LICENCES_MS:
+            return
+        self._licences_at = now
+        accounting, wanted = accounting_of(self.cluster), full_licences(self.cluster)
+        there = accounting.licences(self.cluster.watt_licence)
+        if there is not None and there != wanted:
+            accounting.set_watts(self.cluster.watt_licence, wanted)
+            log.info("licences of 100 W at %s: %d, after %d", self.cluster.engine, wanted, there)
+
+    def _tell(self, why: str) -> None:
+        if why != self._told:
+            log.warning("the back-stop at %s is not renewed: %s", self.cluster.engine, why)
+        self._told = why
+
+
+def rooms(here: ThisHub, cluster: Cluster, runs: Sequence[Run]) -> Iterator[PartitionRoom]:
+    """What is free of each partition, under each of Slurm's names of it; what is released ahead takes nothing yet."""
+    devices: dict[str, int] = defaultdict(int)
+    cores: dict[str, int] = defaultdict(int)
+    watts = (here.cap_w or 0) - here.base_w
+    for run in (r for r in runs if not is_ahead(r)):
+        spec = specs.of(run.job)
+        devices[run.partition] += spec.milli_devices // MILLI
+        cores[run.partition] += spec.cores
+        watts -= int(run.bound.get("power_w", 0))
+    for p in cluster.partitions:
+        free = p.nodes * p.devices - devices[p.id], p.nodes * p.cores - cores[p.id]
+        for name in p.names:
+            yield PartitionRoom(name, *free, watts)
+
+
+def accounts(here: ThisHub, cluster: Cluster) -> Iterator[AccountRoom]:
+    """What interactive work may take on each account there, by what its allocations still let be held."""
+    most = here.connected.counts
+    found: dict[str, tuple[int, int]] = {}
+    for place in Place.objects.filter(engine=cluster.engine).select_related("account", "allocation"):
+        allocation, devices, cores = str(place.allocation_id), 0, 0
+        if place.allocation.state == "open":
+            for unit, policy in ledger.policies(allocation).items():
+                kind = next((k for k, u in here.units.items() if u == unit), None)
+                if kind is None:
+                    continue
+                room = booking.room(allocation, unit, policy, ledger.balance)
+                many = most[kind] if room is None else max(min(room // INTERACTIVE_MS, most[kind]), 0)
+                if here.devices[kind] == "core":
+                    cores = max(cores, many)
+                else:
+                    devices = max(devices, many)
+        before = found.get(place.account.name, (0, 0))
+        found[place.account.name] = max(before[0], devices), max(before[1], cores)
+    # devices come with cores: whoever may take one may take those of its node
+    per_device = max((p.cores // p.devices for p in cluster.partitions if p.devices), default=0)
+    for name, (devices, cores) in found.items():
+        yield AccountRoom(name, devices, max(cores, devices * per_device))
