@@ -153,7 +153,7 @@ class CommandTransport:
 
     def signal(self, jobs: Sequence[Target], name: str) -> None:
         for some in _chunks(jobs):
-            self._forgiving(["scancel", "--full", f"--signal={batch.plain(name, 'signal')}", *map(_name, some)])
+            self._forgiving(["scancel", "--batch", f"--signal={batch.plain(name, 'signal')}", *map(_name, some)])
 
     def requeue(self, jobs: Sequence[Target], *, hold: bool) -> list[Denied]:
         verb = "requeuehold" if hold else "requeue"

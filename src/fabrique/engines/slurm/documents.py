@@ -102,6 +102,8 @@ def record(one: Element) -> Record:
     word = words.job_state(state.get("current"))
     given = tres.listed(resources.get("allocated"))
     code, sent = words.exit_of(one.get("exit_code"))
+    if word.state == "FAILED" and not code and not sent:
+        code = None  # 0.0.38 says SUCCESS of every job that no signal ended
     task = words.number(array.get("task_id"))
     total = _inside(times, "total")
     by = one.get("kill_request_user")

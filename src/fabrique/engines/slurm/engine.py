@@ -11,6 +11,7 @@ run at the next look.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from fabrique.core.errors import FabriqueError
@@ -107,9 +108,11 @@ class SlurmEngine(OwnDoor):
             return [found[intent] for intent in intents]
 
     def _kept(self, run: Folder) -> Observation | None:
-        """Its end, where that is certain already."""
-        if THEIRS.fullmatch(run.intent) or (end := run.read(folder.END)) is None:
+        """Its end, where that is certain already; nothing of one that was purged."""
+        if THEIRS.fullmatch(run.intent):
             return None
+        if (end := run.read(folder.END)) is None:
+            return Observation(run.intent, "unknown") if run.purged else None
         return ends.remembered(run.intent, end, run.output_bytes())
 
     def _there(self, run: Folder, look: Look) -> Observation | None:
@@ -148,7 +151,11 @@ class SlurmEngine(OwnDoor):
             found = look.find(run.intent)
             over = found[0] if found is not None and ends.is_over(found[0]) else None
             one = known.get(run.intent, over)
-            if one is not None:
+            if isinstance(one, Record) and over is not None and one.exit_code is None and one.signal is None:
+                one = replace(one, exit_code=over.exit_code, signal=over.signal)
+            if over is not None and one is over and trouble is None and self._may_still_come(over):
+                seen[run.intent] = ends.underway(run.intent, over, over.ended_ms or look.at_ms, run.output_bytes())
+            elif one is not None:
                 seen[run.intent] = self._ended(
                     run, ends.ended(run.intent, one, run.output_bytes(), run.marks(), own_counter=self._is_alone(one))
                 )
@@ -157,6 +164,10 @@ class SlurmEngine(OwnDoor):
             else:
                 seen[run.intent] = self._nowhere(run, trouble)
         return seen
+
+    def _may_still_come(self, job: QueuedJob) -> bool:
+        """Whether the accounting, with what the run used, is only a little behind the controller."""
+        return bool(job.nodes) and job.ended_ms is not None and self._clock() - job.ended_ms < self.settings.late_ms
 
     def _is_alone(self, one: QueuedJob | Record) -> bool:
         """Whether what its nodes drew, it alone drew: it was given them whole."""

@@ -285,7 +285,7 @@ class Transport(Protocol):
         """TERM, then KILL after the cluster's KillWait. A job that is over or unknown is no error."""
 
     def signal(self, jobs: Sequence[Target], name: str) -> None:
-        """The signal to the batch script and its steps."""
+        """The signal to the batch script alone, as a warning comes; REST 0.0.38 knows the whole job only."""
 
     def requeue(self, jobs: Sequence[Target], *, hold: bool) -> list[Denied]:
         """Ends the run and puts the job back in the queue, held where `hold`."""

@@ -29,9 +29,10 @@ class Settings:
 
     `login` is as whom the hub's own commands submit (None: who runs this); `licences` what a run asks for beside; and
     `vendors` names the maker of each type of device. A look at the queue serves for `look_ms`. A run that is gone from
-    the queue is lost once the accounting, readable, has known no end of it for `grace_ms`: its writes come late. A
-    submission that Slurm did not answer is repeated no sooner than `unclear_ms` later. For `forgotten_ms` after the
-    folder was made, the accounting is asked before each submission: a restored hub has forgotten some.
+    the queue is lost once the accounting, readable, has known no end of it for `grace_ms`: its writes come late. An end
+    that the controller knows is taken from the accounting where it comes within `late_ms`. A submission that Slurm did
+    not answer is repeated no sooner than `unclear_ms` later. For `forgotten_ms` after the folder was made, the
+    accounting is asked before each submission: a restored hub has forgotten some.
     """
 
     cluster: str
@@ -41,6 +42,7 @@ class Settings:
     licences: Callable[[RunSpec], Mapping[str, int]] = no_licences
     look_ms: int = 1_000
     grace_ms: int = 60_000
+    late_ms: int = 0
     unclear_ms: int = 30_000
     forgotten_ms: int = 86_400_000
     vendors: Mapping[str, str] = field(default_factory=dict)

@@ -185,7 +185,7 @@ class RestTransport:
     def signal(self, jobs: Sequence[Target], name: str) -> None:
         query = {"signal": batch.plain(name, "signal")}
         if not self._old:
-            query["flags"] = "FULL_JOB"
+            query["flags"] = "BATCH_JOB"
         for job in jobs:
             self._delete(job, query)
 
