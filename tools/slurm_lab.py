@@ -34,6 +34,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     read.add_argument("node", nargs="?", help="for the verbs of a node")
     read.add_argument("--folder", type=Path, required=True)
     read.add_argument("--remove", action="store_true", help="down: with its folder")
+    read.add_argument("--booted", action="store_true", help="node-start: as after a start of the machine")
     read.add_argument("--nodes", type=int, default=4)
     read.add_argument("--gpus", type=int, default=8, help="of each node")
     read.add_argument("--gpu", default="h100", help="their type")
@@ -108,7 +109,7 @@ def act(asked: argparse.Namespace) -> None:
         "env": lambda: print(environment(lab)),
         "node-kill": lambda: lab.node_kill(asked.node),
         "node-stop": lambda: lab.node_stop(asked.node),
-        "node-start": lambda: lab.node_start(asked.node),
+        "node-start": lambda: lab.node_start(asked.node, booted=asked.booted),
         "restart-controller": lab.restart_controller,
         "stop-database": lab.stop_database,
         "start-database": lab.start_database,

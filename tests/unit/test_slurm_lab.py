@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tools.slurm_lab import energy, packages, ports
+from tools.slurm_lab import energy, packages, ports, power
 from tools.slurm_lab.lab import SlurmLab
 from tools.slurm_lab.options import Group, Options
 from tools.slurm_lab.processes import MARK, Daemons, LabError
@@ -18,6 +19,12 @@ from tools.slurm_lab.render import Ports, files
 
 FOLDER = Path("/tmp/a-lab")
 USERS = ("slurm", "root")
+
+
+@pytest.fixture(autouse=True)
+def name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's name leads to its loopback, whatever it does where the tests run."""
+    monkeypatch.setattr(socket, "gethostbyname", lambda host: "127.0.0.1")
 
 
 def rendered(options: Options, name: str = "slurm.conf") -> list[str]:
@@ -75,10 +82,31 @@ def test_each_option_reaches_slurm() -> None:
     assert rendered(options, "job_submit.lua") == ["-- Lua"]
 
 
-def test_nothing_listens_beyond_the_loopback() -> None:
+@pytest.mark.parametrize("own", ["127.0.0.1", "127.0.1.1"])
+def test_nothing_listens_beyond_the_loopback(monkeypatch: pytest.MonkeyPatch, own: str) -> None:
+    """Slurm listens at the machine's name, whatever that is called on the loopback."""
+    monkeypatch.setattr(socket, "gethostbyname", lambda host: own)
+    assert value(rendered(Options()), "SlurmctldHost") == f"here({own})"
+    assert value(rendered(Options()), "AccountingStorageHost") == own
+    assert value(rendered(Options(), "slurmdbd.conf"), "DbdAddr") == own
+    assert f"NodeAddr={own} " in "".join(rendered(Options()))
     assert value(rendered(Options()), "CommunicationParameters") == "NoCtldInAddrAny,NoInAddrAny"
-    assert value(rendered(Options(), "slurmdbd.conf"), "CommunicationParameters") == "NoInAddrAny"
+    assert value(rendered(Options(), "slurmdbd.conf"), "CommunicationParameters") == "NoCtldInAddrAny,NoInAddrAny"
     assert "skip-networking" in rendered(Options(), "mariadb.cnf")
+
+
+@pytest.mark.parametrize("found", ["10.0.0.7", None])
+def test_a_machine_named_by_its_network_still_finds_its_daemons(
+    monkeypatch: pytest.MonkeyPatch, found: str | None
+) -> None:
+    def resolve(host: str) -> str:
+        if found is None:
+            raise socket.gaierror
+        return found
+
+    monkeypatch.setattr(socket, "gethostbyname", resolve)
+    assert not [line for line in rendered(Options()) if line.startswith("CommunicationParameters")]
+    assert value(rendered(Options()), "SlurmctldHost") == "here(127.0.0.1)"
 
 
 def test_no_file_holds_a_secret() -> None:
@@ -137,9 +165,10 @@ def test_what_is_missing_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch
     assert not (tmp_path / "lab").exists()
 
 
-def test_a_folder_without_a_lab_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [("status", "--folder"), ("node-start", "gpu02", "--booted", "--folder")])
+def test_a_folder_without_a_lab_is_named(tmp_path: Path, words: tuple[str, ...]) -> None:
     done = subprocess.run(
-        [sys.executable, "tools/slurm_lab.py", "status", "--folder", str(tmp_path)],
+        [sys.executable, "tools/slurm_lab.py", *words, str(tmp_path)],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
@@ -147,6 +176,16 @@ def test_a_folder_without_a_lab_is_named(tmp_path: Path) -> None:
     )
     assert done.returncode in (1, 69)
     assert done.stderr == f"slurm: {tmp_path} holds no lab\n"
+
+
+def test_slurms_own_programs_name_verbs_that_there_are(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    power.write(tmp_path)
+    for name in ("resume", "suspend"):
+        (line,) = [line for line in (tmp_path / "etc" / name).read_text().splitlines() if "slurm_lab.py" in line]
+        words = shlex.split(line.partition("<")[0].replace('"$node"', "gpu01"))
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60)
+        assert done.stderr == f"slurm: {tmp_path} holds no lab\n"
 
 
 @pytest.fixture

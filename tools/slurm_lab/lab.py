@@ -184,12 +184,16 @@ class SlurmLab:
 
     # --- its parts ----------------------------------------------------------------------------------------
 
-    def node_start(self, which: int | str) -> None:
-        """Start a node's daemon; Slurm sees it within a second or so."""
+    def node_start(self, which: int | str, *, booted: bool = False) -> None:
+        """Start a node's daemon; Slurm sees it within a second or so. `booted`: as after a start of the machine, which
+        Slurm wants of a node that it powers up, and takes for a mishap of any other.
+        """
         name = self.options.node(which)
         (self.folder / "spool" / name).mkdir(exist_ok=True)
         more = {NODE: name, "SLURM_LAB_METERS": str(self.folder / "meters" / name)}
-        self._daemon(name, ["slurmd", "-D", "-N", name], folder.slurmd_user(self.options), more)
+        self._daemon(
+            name, ["slurmd", "-D", "-N", name, *(["-b"] if booted else [])], folder.slurmd_user(self.options), more
+        )
 
     def node_kill(self, which: int | str) -> None:
         """Kill a node as a power cut does: its daemon, the steps of its jobs, and what they run."""
@@ -217,9 +221,10 @@ class SlurmLab:
 
     def start_database(self) -> None:
         """The accounting's daemon; it returns when the cluster is known there."""
+        address = render.address_of(render.hostname()) or render.ADDRESS
         here = {"MYSQL_UNIX_PORT": str(self._database_socket)}  # the client library has no other word for it
         self._daemon("slurmdbd", ["slurmdbd", "-D"], self.slurm_user, here)
-        self.daemons.ready("slurmdbd", lambda: ports.answers(self.ports.accounting), 30)
+        self.daemons.ready("slurmdbd", lambda: ports.answers(self.ports.accounting, address), 30)
 
         def known() -> bool:  # the controller's first start wants its cluster in the database
             done = self.run("sacctmgr", "-i", "add", "cluster", self.cluster, check=False)

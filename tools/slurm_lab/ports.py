@@ -45,10 +45,10 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def answers(port: int) -> bool:
+def answers(port: int, address: str = ADDRESS) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
-        return probe.connect_ex((ADDRESS, port)) == 0
+        return probe.connect_ex((address, port)) == 0
 
 
 def answers_at(path: Path, *, greets: bool = False) -> bool:

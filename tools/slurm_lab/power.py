@@ -18,7 +18,7 @@ done
 
 
 def write(folder: Path) -> None:
-    for name, verb in (("resume", "node-start"), ("suspend", "node-stop")):
+    for name, verb in (("resume", "node-start --booted"), ("suspend", "node-stop")):
         words = {"log": folder / "log" / "power", "python": sys.executable, "command": COMMAND, "folder": folder}
         quoted = {key: shlex.quote(str(value)) for key, value in words.items()}
         path = folder / "etc" / name

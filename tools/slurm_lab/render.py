@@ -13,6 +13,7 @@ from .options import FIRST_NODE, Group, Options
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 ADDRESS: Final = "127.0.0.1"
+ONLY_ITS_OWN: Final = "NoCtldInAddrAny,NoInAddrAny"
 POWER: Final = (  # a site's own SuspendTime and friends go into `extra`
     "SuspendProgram=$LAB/etc/suspend",
     "ResumeProgram=$LAB/etc/resume",
@@ -22,6 +23,10 @@ POWER: Final = (  # a site's own SuspendTime and friends go into `extra`
     "SuspendRate=0",
     "ResumeRate=0",
 )
+
+
+def hostname() -> str:
+    return socket.gethostname().partition(".")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +51,27 @@ class Ports:
         return self.base + FIRST_NODE + index
 
 
+def address_of(host: str) -> str:
+    """Where Slurm's daemons listen when they are told to listen at this machine's name alone; "" where that is no
+    loopback address (or none): then they listen everywhere, or they would not find one another.
+    """
+    try:
+        found = socket.gethostbyname(host)
+    except OSError:
+        return ""
+    return found if found.startswith("127.") else ""
+
+
 def spread(name: str, first: int, count: int) -> str:
     """`first` and its successors as Slurm writes a range: Port=[2010-2013], gpu[0-7]; one alone without brackets."""
     return f"{name}{first}" if count == 1 else f"{name}[{first}-{first + count - 1}]"
 
 
-def node_lines(options: Options, ports: Ports, host: str) -> Iterator[str]:
+def node_lines(options: Options, ports: Ports, host: str, address: str) -> Iterator[str]:
     before = 0
     for group in options.groups:
         sockets = 2 if group.cores % 2 == 0 else 1
-        words = [f"NodeName={group.hostlist}", f"NodeHostname={host}", f"NodeAddr={ADDRESS}"]
+        words = [f"NodeName={group.hostlist}", f"NodeHostname={host}", f"NodeAddr={address}"]
         words += [spread("Port=", ports.node(before), group.count), f"Sockets={sockets}"]
         words += [f"CoresPerSocket={group.cores // sockets}", "ThreadsPerCore=1", f"RealMemory={group.memory_mb}"]
         words += [f"Gres=gpu:{group.gpu}:{group.gpus}"] if group.gpus else []
@@ -88,20 +104,22 @@ def files(
     options: Options, folder: Path, ports: Ports, *, plugins: Path, users: tuple[str, str], host: str = ""
 ) -> dict[str, str]:
     """The text of each file in `etc`, by name. `users` are SlurmUser and SlurmdUser, `host` this machine's name."""
-    host = host or socket.gethostname().partition(".")[0]
+    host = host or hostname()
+    own = address_of(host)
     kinds = dict.fromkeys(group.gpu for group in options.groups if group.gpus)
     values = {
         "lab": folder,
         "cluster": options.cluster,
         "host": host,
-        "address": ADDRESS,
+        "address": own or ADDRESS,
+        "listen": f"CommunicationParameters={ONLY_ITS_OWN}" if own else "",
         "port": ports.controller,
         "dbd_port": ports.accounting,
         "slurm_user": users[0],
         "slurmd_user": users[1],
         "tres": ",".join(["gres/gpu", *(f"gres/gpu:{kind}" for kind in kinds)]),
         "enforce": f"AccountingStorageEnforce={options.enforce}" if options.enforce else "",
-        "nodes": "\n".join(node_lines(options, ports, host)),
+        "nodes": "\n".join(node_lines(options, ports, host, own or ADDRESS)),
         "devices": "\n".join(device_lines(options.groups, folder)),
         "partitions": "\n".join(options.partitions),
         "more": "\n".join(more_lines(options, folder, plugins)),
