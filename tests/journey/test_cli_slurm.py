@@ -57,3 +57,29 @@ def test_a_hub_without_slurm_says_so(home: Home) -> None:
     done = home.run("slurm", "plan")
     assert done.returncode == 4
     assert "provision.none" in done.stderr
+
+
+def test_install_check_and_a_file_that_is_not_ours(home: Home, on_slurm: Path) -> None:
+    conf = on_slurm / "slurm.conf"
+    conf.write_text("ClusterName=lab\nAccountingStorageEnforce=associations,limits,qos,safe\nJobSubmitPlugins=lua\n")
+    assert home.run("slurm", "install", "--check").returncode == 5  # nothing is there yet
+    done = home.run("slurm", "install")
+    assert done.returncode == 0, done.stderr
+    assert f"Prolog={on_slurm}/fabrique-prolog" in done.stdout
+    assert "JobSubmitPlugins" not in done.stdout
+    assert (
+        json.loads((on_slurm / "book.json").read_text())["resources"]["fabrique_w"]["count"] == (60_000 - 7_200) // 100
+    )
+    assert home.run("slurm", "install", "--check").returncode == 0
+    (on_slurm / "fabrique-prolog").chmod(0o644)
+    with (on_slurm / "job_submit.lua").open("a") as file:
+        file.write("-- by hand\n")
+    changed = home.run("slurm", "install", "--check")
+    assert (changed.returncode, "job_submit.lua (changed)" in changed.stderr) == (5, True)
+    assert "fabrique-prolog (mode)" in changed.stderr
+    assert home.run("slurm", "install", "--json").returncode == 0
+    assert home.run("slurm", "install", "--check").returncode == 0
+    (on_slurm / "job_submit.lua").write_text("-- the site's own\n")
+    refused = home.run("slurm", "install")
+    assert (refused.returncode, "file.exists" in refused.stderr) == (5, True)
+    assert (on_slurm / "job_submit.lua").read_text() == "-- the site's own\n"

@@ -25,12 +25,12 @@ def at_door(request: pytest.FixtureRequest, tmp_path: Path, missing: Callable[[s
     if shutil.which(request.param) is None:
         missing(f"{request.param} is not installed")
 
-    def run(*calls: Any, age_s: int = 0, room: Any = None, **chosen: Any) -> list[Answer]:
+    def run(*calls: Any, age_s: int = 0, licences: int | None = 900, **chosen: Any) -> list[Answer]:
         accounts = [AccountRoom("p-1", 8, 96), AccountRoom("p-0", 0, 0)]
         partitions = [PartitionRoom("gpu", 12, 400, 4_000), PartitionRoom("flex", 4, 50, 2_000)]
         if age_s >= 0:
             now = (time.time() - age_s) * 1000
-            door.write(tmp_path / "door", int(now), *(room or (accounts, partitions)))
+            door.write(tmp_path / "door", int(now), licences, accounts, partitions)
         return ask(tmp_path, choice(tmp_path, **chosen), calls, lua=request.param)
 
     return run
@@ -110,6 +110,14 @@ def test_the_overhead_of_the_site_is_in_the_licences_and_own_ones_go(at_door: As
     assert (choice_of.code, len(choice_of.told)) == (2050, 2)
     (without,) = at_door(submit({"account": "p-1"}), licence=None)
     assert "licenses" not in without.set
+
+
+def test_no_job_is_given_more_licences_than_there_are(at_door: Ask) -> None:
+    """Slurm refuses a job that asks more than all of them, and so would a cap that fell for an hour."""
+    job = submit({"account": "p-1", "tres_per_job": "gres:gpu:8"})
+    assert units(at_door(job, licences=20)[0]) == "fabrique_w@fabrique:20"
+    assert units(at_door(job, licences=None)[0]) == ""
+    assert units(at_door(modify({"min_nodes": 9}, {**JOB, "licenses": "x:1"}), licences=20)[0]).endswith(":20")
 
 
 # --- interactive --------------------------------------------------------------------------------------------------
@@ -281,5 +289,5 @@ def test_hostile_fields_never_raise(at_door: Ask, fields: dict[str, Any]) -> Non
 def test_a_name_that_could_end_a_line_is_never_written(tmp_path: Path) -> None:
     for name in ("a b", "a\nend", "", "é"):
         with pytest.raises(ValueError, match="name"):
-            door.write(tmp_path / "door", 0, [AccountRoom(name, 1, 1)], [])
+            door.write(tmp_path / "door", 0, 9, [AccountRoom(name, 1, 1)], [])
     assert not (tmp_path / "door").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -12,6 +13,7 @@ from fabrique.cli import context, output
 from fabrique.cli.context import Desk
 from fabrique.cli.failures import NO
 from fabrique.cli.shared import Call, command
+from fabrique.core.errors import FabriqueError
 from fabrique.language.marks import msg
 
 if TYPE_CHECKING:
@@ -107,6 +109,53 @@ def drift(call: Call) -> None:
         _tell_left(desk, found.left, ())
     if found.differences:
         raise typer.Exit(NO)
+    return None
+
+
+@command(app, "install")
+def install(
+    call: Call,
+    into: Annotated[
+        Path | None, typer.Option("--into", metavar="DIR", help="Where to (else beside slurm.conf).")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only say what is not as it would be generated.")] = False,
+    suspend: Annotated[
+        str | None, typer.Option("--suspend", metavar="COMMAND", help="The site's own, given nodes to power down.")
+    ] = None,
+    resume: Annotated[
+        str | None, typer.Option("--resume", metavar="COMMAND", help="The site's own, given nodes to power up.")
+    ] = None,
+) -> None:
+    """Write job_submit.lua, prolog and epilog beside slurm.conf, and say what slurm.conf has to hold."""
+    desk = context.enter(call)
+    from fabrique.operate import cluster_files
+
+    if (suspend is None) != (resume is None):
+        raise typer.BadParameter("--suspend and --resume go together")
+    nodes = cluster_files.Nodes(suspend, resume)
+    if check:
+        found = cluster_files.compare(desk.here, desk.person, into, nodes, now=desk.now)
+        if found:
+            raise FabriqueError("provision.files", files=[f"{d.name} ({d.why})" for d in found])
+        if call.json:
+            return output.document({"differences": []})
+        return output.line(desk.say.text("The files are what would be generated now."))
+    made = cluster_files.install(desk.here, desk.person, into, nodes, now=desk.now)
+    if call.json:
+        return output.document(asdict(made))
+    say = desk.say
+    for name in made.written:
+        output.line(str(made.folder / name))
+    if not made.written:
+        output.line(say.text("The files are what would be generated now."))
+    if made.licences is not None:
+        output.line(say.text("Licences of 100 W in Slurm: {count}.", count=made.licences))
+    if made.refused is not None:
+        output.line(say.text("The watt licence could not be made: {why}", why=made.refused))
+    if made.lines:
+        output.line(say.text("slurm.conf has to hold these lines, then `scontrol reconfigure`:"))
+        for line in made.lines:
+            output.line(f"  {line}")
     return None
 
 

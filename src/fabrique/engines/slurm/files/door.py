@@ -2,6 +2,7 @@
 
     fabrique-door 1
     beat 1800000000
+    licences 528                   of 100 W, as they are set in Slurm now: no job is given more
     account p-3f9a2c 8 96          accelerators and cores that interactive work may take now
     partition gpu 12 480 7400      accelerators, cores and watts that are free now
     end
@@ -43,9 +44,11 @@ class PartitionRoom:
     watts: int
 
 
-def text(beat_ms: int, accounts: Iterable[AccountRoom], partitions: Iterable[PartitionRoom]) -> str:
-    """Raises ValueError for a name that could end a line."""
-    lines = ["fabrique-door 1", f"beat {beat_ms // 1000}"]
+def text(
+    beat_ms: int, licences: int | None, accounts: Iterable[AccountRoom], partitions: Iterable[PartitionRoom]
+) -> str:
+    """Raises ValueError for a name that could end a line. `licences` None: there are none, and no job gets any."""
+    lines = ["fabrique-door 1", f"beat {beat_ms // 1000}", f"licences {max(licences or 0, 0)}"]
     for a in sorted(accounts, key=lambda a: a.account):
         lines.append(f"account {_plain(a.account.lower())} {max(a.devices, 0)} {max(a.cores, 0)}")
     for p in sorted(partitions, key=lambda p: p.partition):
@@ -54,7 +57,13 @@ def text(beat_ms: int, accounts: Iterable[AccountRoom], partitions: Iterable[Par
     return "\n".join([*lines, "end", ""])
 
 
-def write(path: Path, beat_ms: int, accounts: Iterable[AccountRoom], partitions: Iterable[PartitionRoom]) -> None:
+def write(
+    path: Path,
+    beat_ms: int,
+    licences: int | None,
+    accounts: Iterable[AccountRoom],
+    partitions: Iterable[PartitionRoom],
+) -> None:
     """Renews the file; a reader sees the old one or the new one. Not synced: a beat that a crash took is no loss.
 
     Raises OSError.
@@ -65,7 +74,7 @@ def write(path: Path, beat_ms: int, accounts: Iterable[AccountRoom], partitions:
     handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, MODE)
     with os.fdopen(handle, "w", encoding="ascii") as file:
         os.fchmod(file.fileno(), MODE)
-        file.write(text(beat_ms, accounts, partitions))
+        file.write(text(beat_ms, licences, accounts, partitions))
     new.replace(path)
 
 

@@ -9,7 +9,7 @@ local CONFIG = @CONFIG@
 
 local HELD, OWNER = "@HELD@", "@OWNER@"
 local OPENED = "@OPENED@"
-local MOST_LINES, MOST_UNITS = 200000, 2000000000
+local MOST_LINES = 200000
 
 -- what interactive jobs took since the beat they were let in by: the hub has not seen them yet
 fabrique_taken = fabrique_taken or { beat = 0 }
@@ -151,12 +151,13 @@ end
 local function read_state()
   local file = io.open(CONFIG.state, "r")
   if not file then return nil end
-  local state, whole, count = { beat = 0, accounts = {}, partitions = {} }, false, 0
+  local state, whole, count = { beat = 0, licences = 0, accounts = {}, partitions = {} }, false, 0
   for line in file:lines() do
     count = count + 1
     if count > MOST_LINES then break end
     local word, name, a, b, c = string.match(line, "^(%l+) ?(%S*) ?(%-?%d*) ?(%-?%d*) ?(%-?%d*)$")
     if word == "beat" then state.beat = tonumber(name) or 0 end
+    if word == "licences" then state.licences = tonumber(name) or 0 end
     if word == "account" then state.accounts[name] = { devices = tonumber(a) or 0, cores = tonumber(b) or 0 } end
     if word == "partition" then
       state.partitions[name] = { devices = tonumber(a) or 0, cores = tonumber(b) or 0, watts = tonumber(c) or 0 }
@@ -195,19 +196,21 @@ local function units_in(licenses)
   return nil
 end
 
--- How many units the job takes wherever of `names` it goes: the most that any of them asks.
-local function units_of(job, names)
+-- How many units the job takes wherever of `names` it goes: the most that any of them asks. Never more than there are
+-- now, for Slurm refuses a job that asks more: what is held meets the cap of its own time when the hub releases it.
+local function units_of(job, names, state)
   local most = 0
   for _, name in ipairs(names) do
     local partition = CONFIG.partitions[name]
-    most = math.max(most, math.min(math.ceil(watts_of(asked(job, partition), partition) / CONFIG.unit_w), MOST_UNITS))
+    most = math.max(most, math.ceil(watts_of(asked(job, partition), partition) / CONFIG.unit_w))
   end
-  return most
+  return math.min(most, state.licences)
 end
 
-local function license(job, names)
-  if not CONFIG.licence then return true end
-  local licenses = with_licence(field(job, "licenses"), units_of(job, names))
+-- Where the hub never said how many licences there are, there may be none, and a job that asked one would be refused.
+local function license(job, names, state)
+  if not CONFIG.licence or state == nil then return true end
+  local licenses = with_licence(field(job, "licenses"), units_of(job, names, state))
   if licenses == nil then return false end
   job.licenses = licenses
   return true
@@ -256,11 +259,11 @@ local function submit(job, list, uid)
   local ours = #names > 0 and (CONFIG.hold == "all" or (state ~= nil and state.accounts[account] ~= nil))
   if #names == 0 then return slurm.SUCCESS end
   if CONFIG.hub_uids[uid] then -- what the hub says of its own jobs stands
-    if units_in(field(job, "licenses")) == nil then license(job, names) end
+    if units_in(field(job, "licenses")) == nil then license(job, names, state) end
     return slurm.SUCCESS
   end
   if not ours then return slurm.SUCCESS end
-  if not license(job, names) then return refuse("choice") end
+  if not license(job, names, state) then return refuse("choice") end
   if state == nil or silent(state) then
     if CONFIG.door == "closed" then return refuse("silent") end
     job.admin_comment = OPENED
@@ -316,11 +319,11 @@ local function modify(change, job, list, uid)
     return slurm.SUCCESS
   end
   if moves(change, job) then return refuse("moved") end
-  if CONFIG.licence and (field(change, "licenses") ~= nil or resized(change)) then
+  if CONFIG.licence and state and (field(change, "licenses") ~= nil or resized(change)) then
     local both = merged(change, job)
     local licenses = field(change, "licenses")
     if licenses == nil then licenses = field(job, "licenses") end
-    local units = units_of(both, ours_of(partitions_of(both, list)))
+    local units = units_of(both, ours_of(partitions_of(both, list)), state)
     local kept = with_licence(licenses, math.max(units, units_in(field(job, "licenses")) or 0)) -- never fewer
     if kept == nil then return refuse("choice") end
     change.licenses = kept

@@ -25,7 +25,8 @@ is_number() {
     [ "${#1}" -le 7 ]
 }
 
-ask() { timeout "$PATIENCE" "$@" 2>/dev/null </dev/null; }
+# A vendor's tool, bounded; it holds no lock of ours, so that one that outlives its script stops no other.
+ask() { timeout "$PATIENCE" "$@" 2>/dev/null </dev/null 9>&-; }
 
 # The vendor whose tool is on this node: its first word of VENDORS.
 vendor() {
