@@ -28,9 +28,11 @@ from fabrique.engines.slurm.model import (
 from fabrique.engines.slurm.sight import Sight
 
 SHOWN: Final = "fabrique: "  # how what we write beside a job begins: anything else is its user's own
-FIRST_PRIORITY: Final = 4_000_000_000  # above what a site's own factors add up to
-LAST_PRIORITY: Final = 2_000_000_000
+# Priorities, the least and the most, above what a site's own factors add up to: for now, and ahead of their turn.
+NOW: Final = (3_000_000_000, 4_000_000_000)
+EARLY: Final = (2_000_000_000, 2_999_999_999)
 _MOST_SHOWN: Final = 300
+_MOST_AT_ONCE: Final = 500  # a millisecond and more each
 
 
 class OwnDoor:
@@ -40,7 +42,7 @@ class OwnDoor:
 
     def __init__(self, transport: Transport, sight: Sight) -> None:
         self.transport, self._sight = transport, sight
-        self._priority = FIRST_PRIORITY + 1
+        self._last = {early: most + 1 for early, (_, most) in ((False, NOW), (True, EARLY))}
 
     def arrivals(self) -> Sequence[QueuedJob]:
         """Jobs that wait or run and that the hub did not submit, whatever they call themselves."""
@@ -83,26 +85,33 @@ class OwnDoor:
         if started:
             raise FabriqueError("engine.refused", why="started", intents=started)
 
-    def release(self, intents: Sequence[str]) -> None:
-        """Slurm starts them in the order given, behind what was released before and waits still."""
+    def release(self, intents: Sequence[str], *, early: bool = False) -> None:
+        """Slurm starts them in the order given, behind what was released before and waits still.
+
+        `early`: ahead of their turn, hence behind all others; released again without it, they are no longer.
+        """
+        least, most = EARLY if early else NOW
         with Answering():
             for intent in intents:
                 Folder(self.root, intent).forget(records.HOLD)
             found = self._sight.find(intents)
             waiting = [job.priority or 0 for job in self._sight.look().all if job.state == "PENDING"]
-            band = [priority for priority in waiting if LAST_PRIORITY <= priority <= FIRST_PRIORITY]
-            self._priority = min([self._priority, *band]) if band else FIRST_PRIORITY + 1
+            last = min([self._last[early], *(p for p in waiting if least <= p <= most)])
+            if not any(least <= p <= most for p in waiting):
+                last = most + 1  # nobody waits before them
             changes = []
             for job, target in found.values():
-                if job.held:
-                    self._priority = max(LAST_PRIORITY, self._priority - 1)
-                    changes.append(Change(target, priority=self._priority))
+                if job.held or (not early and job.state == "PENDING" and job.priority in range(*EARLY)):
+                    last = max(least, last - 1)
+                    changes.append(Change(target, priority=last))
+            self._last[early] = last
             self._change(changes)
 
     def put(self, reasons: Mapping[str, str]) -> None:
         """Why each job waits, where squeue shows it: in its comment; where its user wrote one, in the administrator's.
 
-        Only what changed is sent; a job that runs is rid of what we wrote.
+        Only what changed is sent, so many at a time: the others at the next turns. A job that runs is rid of what we
+        wrote.
         """
         with Answering():
             look = self._sight.look()
@@ -115,7 +124,7 @@ class OwnDoor:
                 found = look.find(handle)
                 if found is not None and found[0].state == "PENDING" and (change := _beside(found[0], why)):
                     changes.setdefault(found[0].job_id, change)
-            self._change(list(changes.values()))
+            self._change(list(changes.values())[:_MOST_AT_ONCE])
 
     def requeue(self, handles: Sequence[str], *, hold: bool = True) -> Sequence[Denied]:
         """Ends the runs and puts their jobs back in the queue, where each has a new handle."""

@@ -7,7 +7,7 @@ field or a row, newlines included. What can't be read becomes an `Unread` and st
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
 from fabrique.engines.slurm import names, tres, words
@@ -37,7 +37,10 @@ _SEPARATOR: Final = b"\x1f"
 
 
 def queue(output: bytes, fields: Sequence[str], token: str) -> tuple[list[QueuedJob], list[Unread]]:
-    return _each(_ended_rows(output, token), fields, token, queued_job)
+    """Rows end with the token, `END` and a newline; what follows the last one was cut short."""
+    *whole, rest = output.split(f"{token}{END}\n".encode())
+    found, unread = _each(whole, fields, token, queued_job)
+    return found, unread + ([Unread(rest, "cut short")] if rest.strip() else [])
 
 
 def records(output: bytes, fields: Sequence[str], token: str) -> tuple[list[Record], list[Unread]]:
@@ -176,7 +179,7 @@ def node(row: Row) -> Node:
 
 
 def _each(
-    rows: Iterator[bytes], fields: Sequence[str], token: str, read: Callable[[Row, bytes], T]
+    rows: Iterable[bytes], fields: Sequence[str], token: str, read: Callable[[Row, bytes], T]
 ) -> tuple[list[T], list[Unread]]:
     found: list[T] = []
     unread: list[Unread] = []
@@ -192,14 +195,6 @@ def _each(
         except ValueError as error:
             unread.append(Unread(raw, str(error)))
     return found, unread
-
-
-def _ended_rows(output: bytes, token: str) -> Iterator[bytes]:
-    """Rows that end with the token, `END` and a newline; what follows the last is a row cut short."""
-    *rows, rest = output.split(f"{token}{END}\n".encode())
-    yield from rows
-    if rest.strip():
-        yield rest
 
 
 def _counted_rows(output: bytes, fields: int, token: str) -> Iterator[bytes]:
