@@ -8,6 +8,7 @@ Exit code: the hub's; 69 where Slurm's parts are missing; 1 where the cluster do
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from slurm_lab.processes import LabError
 FABRIQUE: Final = str(Path(sys.executable).parent / "fabrique")
 KIND: Final = "h100=h100-sxm"  # what the lab's declared devices are in our catalogue
 NOT_INSTALLED: Final = 69  # EX_UNAVAILABLE
-STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
+STOPPING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def our_folder() -> Path:
@@ -68,7 +69,10 @@ The cluster {lab.cluster} runs: {len(lab.nodes)} nodes, partitions gpu and flex.
 
 def run_hub(home: Path, stop: threading.Event) -> int:
     """Portal and loop, until they end or we are told to stop; the hub's exit code."""
-    hub = subprocess.Popen([FABRIQUE, "up", "--home", str(home)], start_new_session=True)
+    command = [FABRIQUE, "up", "--home", str(home)]
+    if shutil.which("setpriv"):  # even a killed parent leaves no hub behind
+        command = ["setpriv", "--pdeathsig", "TERM", *command]
+    hub = subprocess.Popen(command, start_new_session=True)
     try:
         while hub.poll() is None and not stop.wait(0.2):
             pass
