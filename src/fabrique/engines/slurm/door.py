@@ -101,7 +101,7 @@ class OwnDoor:
                 last = most + 1  # nobody waits before them
             changes = []
             for job, target in found.values():
-                if job.held or (not early and job.state == "PENDING" and job.priority in range(*EARLY)):
+                if job.held or (not early and job.state == "PENDING" and EARLY[0] <= (job.priority or 0) <= EARLY[1]):
                     last = max(least, last - 1)
                     changes.append(Change(target, priority=last))
             self._last[early] = last

@@ -1,0 +1,146 @@
+"""A Slurm in memory, behind the same transport as the real one, that forgets, hangs and lies on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from fabrique.core.errors import FabriqueError
+from fabrique.engines.slurm.model import Change, Denied, Node, Order, QueuedJob, Record, Target, Tres, Unread
+
+T0 = 1_800_000_000_000
+
+
+class FakeSlurm:
+    """`away`: which of queue, records and submit do not answer. `deaf`: a submission is taken, but not answered."""
+
+    def __init__(self) -> None:
+        self.now = T0
+        self.jobs: dict[int, QueuedJob] = {}
+        self.kept: list[Record] = []
+        self.unread: list[Unread] = []
+        self.away: set[str] = set()
+        self.deaf = False
+        self.orders: list[Order] = []
+        self.changes: list[Change] = []
+        self.cancelled: list[Target] = []
+        self.signals: list[tuple[Target, str]] = []
+        self.asked: list[str] = []
+        self._next = 100
+
+    def clock(self) -> int:
+        return self.now
+
+    def _answer(self, what: str) -> None:
+        self.asked.append(what)
+        if what in self.away:
+            raise FabriqueError("engine.unavailable", why=f"{what} is away")
+
+    # --- the transport --------------------------------------------------------------------------------------------
+
+    def version(self) -> tuple[int, int]:
+        return 22, 5
+
+    def queue(self) -> tuple[list[QueuedJob], list[Unread]]:
+        self._answer("queue")
+        return list(self.jobs.values()), list(self.unread)
+
+    def nodes(self) -> list[Node]:
+        self._answer("nodes")
+        total = Tres(96, 1_000_000, 0, {"": 4, "h100": 4})
+        up = Node(name="gpu01", state="IDLE", partitions=("gpu", "flex"), total=total)
+        asleep = replace(up, name="gpu02", flags=frozenset({"POWERED_DOWN"}))
+        down = replace(up, name="gpu03", state="DOWN")
+        return [up, asleep, down, replace(up, name="cpu01", partitions=("cpu",))]
+
+    def records(
+        self,
+        *,
+        since_ms: int | None = None,
+        until_ms: int | None = None,
+        jobs: Collection[int] = (),
+        names: Collection[str] = (),
+    ) -> tuple[list[Record], list[Unread]]:
+        self._answer("records")
+        everything = not jobs and not names
+        return [r for r in self.kept if everything or r.job_id in jobs or r.name in names], []
+
+    def submit(self, order: Order) -> int:
+        self.asked.append("submit")
+        if "submit" in self.away:
+            raise FabriqueError("engine.unavailable", why="connect failure")
+        if order.account == "refused":
+            raise FabriqueError("engine.refused", why="Invalid account")
+        self.orders.append(order)
+        job = self.add(order.intent, order.user or "root", account=order.account, priority=0 if order.held else 100)
+        if self.deaf:
+            raise FabriqueError("engine.unavailable", why="no answer in time")
+        return job.job_id
+
+    def change(self, changes: Sequence[Change]) -> list[Denied]:
+        self.changes += changes
+        for change in changes:
+            job = self.jobs.get(change.job_id) if isinstance(change.job_id, int) else None
+            if job is None:
+                continue
+            new = {
+                "priority": job.priority if change.priority is None else change.priority,
+                "comment": job.comment if change.comment is None else change.comment,
+                "admin_comment": job.admin_comment if change.admin_comment is None else change.admin_comment,
+            }
+            self.jobs[job.job_id] = replace(job, **new)  # type: ignore[arg-type]
+        return []
+
+    def cancel(self, jobs: Sequence[Target]) -> None:
+        self.cancelled += jobs
+
+    def signal(self, jobs: Sequence[Target], name: str) -> None:
+        self.signals += [(job, name) for job in jobs]
+
+    def requeue(self, jobs: Sequence[Target], *, hold: bool) -> list[Denied]:
+        return []
+
+    # --- what happens in the cluster ------------------------------------------------------------------------------
+
+    def add(self, name: str, user: str = "alice", **fields: object) -> QueuedJob:
+        """A job that waits, unless `fields` say otherwise."""
+        self._next += 1
+        whole = {"account": "lab_a", "qos": "normal", "partition": "gpu", "state": "PENDING", "submitted_ms": self.now}
+        job = QueuedJob(job_id=self._next, name=name, user=user, **{**whole, **fields})  # type: ignore[arg-type]
+        self.jobs[job.job_id] = job
+        return job
+
+    def start(self, job_id: int) -> None:
+        self.jobs[job_id] = replace(self.jobs[job_id], state="RUNNING", started_ms=self.now, nodes=("gpu01",))
+
+    def end(self, job_id: int, state: str = "COMPLETED", **fields: object) -> None:
+        ended: dict[str, object] = {"state": state, "ended_ms": self.now, "exit_code": 0, **fields}
+        self.jobs[job_id] = replace(self.jobs[job_id], **ended)  # type: ignore[arg-type]
+
+    def forget(self, job_id: int) -> QueuedJob:
+        """As the controller does some minutes after the end."""
+        return self.jobs.pop(job_id)
+
+    def account_for(self, job: QueuedJob, **fields: object) -> Record:
+        """The accounting's record of a job as it stands."""
+        ended = fields.get("ended_ms", job.ended_ms)
+        whole: dict[str, object] = {
+            "cluster": "lab",
+            "job_id": job.job_id,
+            "name": job.name,
+            "user": job.user,
+            "account": job.account,
+            "qos": job.qos,
+            "partition": job.partition,
+            "state": job.state,
+            "submitted_ms": job.submitted_ms,
+            "started_ms": job.started_ms,
+            "ended_ms": ended,
+            "elapsed_ms": 0 if ended is None or job.started_ms is None else int(ended) - job.started_ms,  # type: ignore[call-overload]
+            "nodes": job.nodes,
+            "exit_code": job.exit_code,
+            "signal": job.signal,
+        }
+        record = Record(**{**whole, **fields})  # type: ignore[arg-type]
+        self.kept.append(record)
+        return record

@@ -1,0 +1,500 @@
+"""The Slurm engine on a Slurm in memory: once only, nothing invented, nobody's name taken for granted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from base64 import b64decode
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.unit.slurm_fakes import T0, FakeSlurm
+
+from fabrique.core.errors import FabriqueError
+from fabrique.engines.protocol import JobUser, RunSpec, Where
+from fabrique.engines.slurm import batch
+from fabrique.engines.slurm.door import EARLY, NOW
+from fabrique.engines.slurm.engine import SlurmEngine
+from fabrique.engines.slurm.model import Change
+from fabrique.engines.slurm.placing import Settings
+
+RUN = "run-00000001"
+
+
+@pytest.fixture
+def slurm() -> FakeSlurm:
+    return FakeSlurm()
+
+
+@pytest.fixture
+def connect(slurm: FakeSlurm, tmp_path: Path) -> Callable[..., SlurmEngine]:
+    def make(**changes: object) -> SlurmEngine:
+        settings = Settings(cluster="lab", partitions=("gpu",), runs=tmp_path / "runs", login="root", look_ms=0)
+        return SlurmEngine(slurm, replace(settings, **changes), slurm.clock)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def engine(connect: Callable[..., SlurmEngine]) -> SlurmEngine:
+    return connect()
+
+
+def spec(intent: str = RUN, script: bytes = b"#!/bin/sh\ntrue\n", **fields: object) -> RunSpec:
+    whole = {"where": Where("gpu", "lab_a"), "user": JobUser("p", login=None), "core_count": 4, "walltime_ms": 90_000}
+    return RunSpec(intent=intent, name="a-job", script=script, **{**whole, **fields})  # type: ignore[arg-type]
+
+
+def submit(engine: SlurmEngine, intent: str = RUN, **fields: object) -> int:
+    engine.submit(spec(intent, **fields))
+    return next(job.job_id for job in engine.queue()[0] if job.name == intent)
+
+
+# --- once only ----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_submitted_once_however_often_it_is_told(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    for _ in range(3):
+        engine.submit(spec())
+    assert [order.intent for order in slurm.orders] == [RUN]
+
+
+def test_a_submission_without_an_answer_is_found_again(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    slurm.deaf = True
+    with pytest.raises(FabriqueError, match=r"engine\.unavailable"):
+        engine.submit(spec())
+    slurm.deaf = False
+    engine.submit(spec())
+    assert len(slurm.orders) == 1 and engine.adopt(RUN)
+
+
+def test_a_submission_that_never_arrived_waits_for_certainty(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    slurm.away = {"submit"}
+    with pytest.raises(FabriqueError):
+        engine.submit(spec())
+    slurm.away = set()
+    with pytest.raises(FabriqueError, match="not answered"):
+        engine.submit(spec())  # it may be on its way still
+    slurm.now += engine.settings.unclear_ms
+    engine.submit(spec())
+    assert len(slurm.orders) == 1
+
+
+def test_one_that_ended_and_was_forgotten_is_found_in_the_accounting(
+    connect: Callable[..., SlurmEngine], slurm: FakeSlurm
+) -> None:
+    slurm.deaf = True
+    with pytest.raises(FabriqueError):
+        connect().submit(spec())
+    (job_id,) = slurm.jobs
+    slurm.start(job_id)
+    slurm.end(job_id)
+    slurm.account_for(slurm.forget(job_id))
+    slurm.deaf, slurm.now = False, slurm.now + 3_600_000
+    engine = connect()
+    engine.submit(spec())
+    assert len(slurm.orders) == 1
+    assert engine.observe([RUN])[0].cause == "completed"
+
+
+def test_nothing_is_submitted_while_the_accounting_cannot_be_asked(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    slurm.away = {"records"}
+    with pytest.raises(FabriqueError, match=r"engine\.unavailable"):
+        engine.submit(spec())
+    assert slurm.orders == []
+
+
+def test_an_old_folder_needs_no_accounting_to_submit(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    submit(engine)
+    slurm.now += engine.settings.forgotten_ms
+    slurm.away = {"records"}
+    engine.submit(spec("run-00000002"))
+    assert len(slurm.orders) == 2
+
+
+def test_a_lost_folder_submits_nothing_twice(connect: Callable[..., SlurmEngine], slurm: FakeSlurm) -> None:
+    engine = connect()
+    submit(engine)
+    shutil.rmtree(engine.root)
+    engine = connect()
+    assert engine.list().intents == (RUN,)
+    engine.submit(spec())
+    assert len(slurm.orders) == 1 and engine.observe([RUN])[0].state == "starting"
+
+
+def test_a_refusal_is_a_refusal_and_leaves_nothing(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    with pytest.raises(FabriqueError, match=r"engine\.refused"):
+        engine.submit(spec(where=Where("gpu", "refused")))
+    assert engine.observe([RUN])[0].state == "unknown" and engine.list().intents == ()
+
+
+def test_slurm_may_not_start_a_run_again(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    job = submit(engine)
+    slurm.start(job)
+    first = replace(slurm.jobs[job], state="NODE_FAIL", ended_ms=slurm.now + 5_000)
+    slurm.account_for(first)
+    slurm.jobs[job] = replace(slurm.jobs[job], state="PENDING", restarts=1, started_ms=None, nodes=())
+    seen = engine.observe([RUN])[0]
+    assert slurm.cancelled == [job]
+    assert (seen.state, seen.cause, seen.ended_ms) == ("ended", "node-failed", T0 + 5_000)
+
+
+# --- whose it is --------------------------------------------------------------------------------------------------
+
+
+def test_a_name_of_ours_by_somebody_else_is_not_ours(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    spoof = slurm.add(RUN, "mallory", account="other")
+    job = submit(engine)
+    slurm.start(job)
+    assert len(slurm.orders) == 1 and job != spoof.job_id
+    assert engine.observe([RUN])[0].state == "running"
+    assert [one.job_id for one in engine.arrivals()] == [spoof.job_id]
+    assert engine.arrivals()[0].handle == f"slurm-{spoof.job_id}-{T0 // 1000}"
+
+
+def test_a_record_under_our_name_ends_nothing(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    job = submit(engine)
+    slurm.start(job)
+    slurm.account_for(replace(slurm.jobs[job], user="mallory", state="COMPLETED"), ended_ms=T0 + 1, job_id=job)
+    slurm.forget(job)
+    assert engine.observe([RUN])[0].state == "unknown"
+
+
+def test_one_s_own_second_job_of_the_name_is_another_s(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    """Same user, same account, same name: only the job that we made is the run."""
+    job = submit(engine)
+    twin = slurm.add(RUN, "root", state="RUNNING", started_ms=T0, nodes=("gpu01",))
+    assert engine.observe([RUN])[0].state == "starting"
+    assert [one.job_id for one in engine.arrivals()] == [twin.job_id] and twin.job_id != job
+
+
+# --- ends ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_end_comes_from_the_accounting_and_stays(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    job = submit(engine)
+    slurm.start(job)
+    slurm.now += 7_000
+    slurm.end(job, "FAILED", exit_code=3)
+    slurm.account_for(slurm.jobs[job], cpu_ms=6_500)
+    seen = engine.observe([RUN])[0]
+    assert (seen.state, seen.cause, seen.exit_code) == ("ended", "failed", 3)
+    assert (seen.started_ms, seen.ended_ms, seen.usage.cpu_ms) == (T0, T0 + 7_000, 6_500)
+    slurm.away = {"queue", "records"}
+    assert engine.observe([RUN])[0] == seen
+
+
+def test_while_the_accounting_is_away_the_controller_s_word_counts(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    job = submit(engine)
+    slurm.start(job)
+    slurm.end(job, "TIMEOUT")
+    slurm.away = {"records"}
+    assert engine.observe([RUN])[0].cause == "walltime"
+
+
+def test_a_vanished_run_is_unknown_until_the_accounting_had_its_time(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    job = submit(engine)
+    slurm.start(job)
+    gone = slurm.forget(job)
+    seen = engine.observe([RUN])[0]
+    assert seen.state == "unknown" and seen.error  # an error: nobody may conclude anything from it
+    slurm.now += engine.settings.grace_ms
+    assert engine.observe([RUN])[0].state == "lost"
+    slurm.account_for(replace(gone, state="COMPLETED"), ended_ms=T0 + 3_000)
+    assert engine.observe([RUN])[0].cause == "completed"  # late, and still believed
+
+
+def test_while_the_accounting_is_away_nothing_is_lost(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    job = submit(engine)
+    slurm.start(job)
+    slurm.forget(job)
+    engine.observe([RUN])
+    slurm.away = {"records"}
+    slurm.now += 10 * engine.settings.grace_ms
+    assert engine.observe([RUN])[0].state == "unknown"
+    slurm.away = set()
+    assert engine.observe([RUN])[0].state == "unknown"  # its grace begins anew: what was queued up arrives first
+    slurm.now += engine.settings.grace_ms
+    assert engine.observe([RUN])[0].state == "lost"
+
+
+def test_a_record_without_an_end_is_no_end(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    job = submit(engine)
+    slurm.start(job)
+    slurm.account_for(slurm.jobs[job])
+    slurm.forget(job)
+    assert engine.observe([RUN])[0].state == "unknown"
+
+
+def test_a_part_that_cannot_be_read_hides_no_loss(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    from fabrique.engines.slurm.model import Unread
+
+    job = submit(engine)
+    slurm.forget(job)
+    slurm.unread = [Unread(b"?", "no id")]
+    slurm.now += 10 * engine.settings.grace_ms
+    assert engine.observe([RUN])[0].state == "unknown" and not engine.list().complete
+
+
+@pytest.mark.parametrize(
+    ("state", "fields", "cause"),
+    [
+        ("COMPLETED", {}, "completed"),
+        ("FAILED", {"exit_code": 3}, "failed"),
+        ("FAILED", {"exit_code": None, "signal": 11}, "signalled"),
+        ("TIMEOUT", {}, "walltime"),
+        ("DEADLINE", {}, "walltime"),
+        ("OUT_OF_MEMORY", {}, "memory"),
+        ("NODE_FAIL", {}, "node-failed"),
+        ("BOOT_FAIL", {}, "node-failed"),
+        ("PREEMPTED", {}, "preempted"),
+        ("CANCELLED", {}, "cancelled"),
+    ],
+)
+def test_what_ended_it(
+    engine: SlurmEngine, slurm: FakeSlurm, state: str, fields: dict[str, object], cause: str
+) -> None:
+    job = submit(engine)
+    slurm.start(job)
+    slurm.end(job, state, **fields)
+    slurm.account_for(slurm.jobs[job])
+    assert engine.observe([RUN])[0].cause == cause
+
+
+def test_a_job_that_is_being_cleared_away_still_runs(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    job = submit(engine)
+    slurm.start(job)
+    slurm.end(job, flags=frozenset({"COMPLETING"}))
+    assert engine.observe([RUN])[0].state == "running"
+
+
+def test_cancelled_before_it_had_a_node_it_never_started(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    job = submit(engine)
+    slurm.end(job, "CANCELLED", started_ms=slurm.now)  # Slurm gives such a job a start all the same
+    assert engine.observe([RUN])[0].started_ms is None
+
+
+def test_each_run_of_a_requeued_job_has_its_own_end(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    job = slurm.add("theirs")
+    slurm.start(job.job_id)
+    first = engine.arrivals()[0].handle
+    slurm.account_for(slurm.jobs[job.job_id], state="REQUEUED", ended_ms=T0 + 5_000)
+    slurm.now += 5_000
+    slurm.jobs[job.job_id] = replace(job, submitted_ms=slurm.now, restarts=1)
+    second = engine.arrivals()[0].handle
+    seen = engine.observe([first, second])
+    assert [(one.state, one.cause) for one in seen] == [("ended", "preempted"), ("starting", None)]
+
+
+def test_energy_is_a_run_s_own_where_it_had_its_nodes_alone(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    energy = []
+    for intent, cores in (("run-alone-01", 96), ("run-shares-1", 4)):
+        job = submit(engine, intent)
+        slurm.start(job)
+        slurm.end(job)
+        given = replace(slurm.jobs[job].given, cores=cores)
+        slurm.account_for(slurm.jobs[job], given=given, energy_mj=7_000_000)
+        energy.append(engine.observe([intent])[0].usage.energy_mj)
+    assert energy == [7_000_000, None]
+
+
+# --- what the hub does to it --------------------------------------------------------------------------------------
+
+
+def test_a_run_s_directives_change_nothing(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    script = b"#!/usr/bin/env python3\n#SBATCH --array=1-100\n#SBATCH --reservation=mine\nprint(1)\n"
+    submit(engine, script=script)
+    given = slurm.orders[0].script
+    before_first_command = given.split(b"umask")[0]
+    assert b"#SBATCH" not in before_first_command and b"SBATCH" not in given
+    inside = given.split(b"<<'end-of-run-00000001'")[1].split(b"\n", 1)[1].split(b"end-of-run-00000001")[0]
+    assert b64decode(inside) == script
+
+
+def test_an_order_says_what_the_run_may_have(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    where = Where("gpu", "lab_a", "high", nodes=2, gres="gpu:h100:4")
+    submit(engine, where=where, memory_mb=1_001, core_count=15, preempt_signal="USR1", lead_ms=61_000)
+    order = slurm.orders[0]
+    said = set(batch.options(order, 1_002))
+    assert {"--nodes=2", "--cpus-per-task=8", "--mem=501M", "--gres=gpu:h100:4", "--qos=high", "--time=2"} <= said
+    assert {"--signal=B:USR1@61", "--no-requeue", "--export=ALL", "--gid=1002", f"--job-name={RUN}"} <= said
+    assert order.environment["FABRIQUE_JOB"] == "a-job"
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("account", "a;b"), ("account", "--uid=root"), ("partition", "gpu flex"), ("qos", "a\nb")]
+)
+def test_no_word_becomes_another_option(engine: SlurmEngine, slurm: FakeSlurm, field: str, value: str) -> None:
+    submit(engine)
+    with pytest.raises(FabriqueError, match=r"job\.field"):
+        batch.options(replace(slurm.orders[0], **{field: value}), None)  # type: ignore[arg-type]
+
+
+def test_a_cluster_does_not_choose_by_itself(engine: SlurmEngine) -> None:
+    with pytest.raises(FabriqueError, match=r"job\.field"):
+        engine.submit(spec(where=None))
+
+
+def test_jobs_are_released_in_the_order_given(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    jobs = [slurm.add(f"job{n}", priority=0) for n in range(4)]
+    handles = [engine.arrivals()[n].handle for n in (2, 0, 3)]
+    engine.release(handles)
+    engine.release([engine.arrivals()[1].handle])
+    order = sorted(slurm.jobs.values(), key=lambda job: -(job.priority or 0))
+    assert [job.job_id for job in order] == [jobs[n].job_id for n in (2, 0, 3, 1)]
+    assert slurm.changes[0] == Change(jobs[2].job_id, priority=NOW[1])
+
+
+def test_what_is_released_ahead_of_its_turn_stays_behind_until_it_comes(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    early, now = (slurm.add(f"job{n}", priority=0).handle for n in range(2))
+    engine.release([early], early=True)
+    engine.release([now])
+    engine.release([early])
+    assert [change.priority for change in slurm.changes] == [EARLY[1], NOW[1], NOW[1] - 1]
+
+
+def test_what_is_released_already_is_told_nothing(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    job = slurm.add("job", priority=0)
+    handle = job.handle
+    engine.release([handle])
+    engine.release([handle])
+    assert len(slurm.changes) == 1
+    engine.hold([handle])
+    engine.hold([handle])
+    assert [change.priority for change in slurm.changes] == [NOW[1], 0]
+
+
+def test_a_task_of_an_array_is_released_by_itself(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    array = slurm.add("array", priority=0, task_ids=(1, 2, 3), tasks=3)
+    slurm.jobs[array.job_id] = array = replace(array, array_id=array.job_id)
+    engine.release([f"slurm-{array.job_id}-t2-{T0 // 1000}", f"slurm-{array.job_id}-t9-{T0 // 1000}"])
+    assert [change.job_id for change in slurm.changes] == [(array.job_id, 2)]
+
+
+def test_the_last_task_of_an_array_is_called_by_its_number(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    """It bears the array's own id, by which all tasks would be meant."""
+    last = slurm.add("array", priority=0, array_task=3)
+    slurm.jobs[last.job_id] = replace(last, array_id=last.job_id)
+    engine.cancel(engine.arrivals()[0].handle, 0)
+    assert slurm.cancelled == [(last.job_id, 3)]
+
+
+def test_a_reason_stands_where_squeue_shows_it_and_only_news_is_sent(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    plain, theirs = slurm.add("a"), slurm.add("b", comment="my own words")
+    why = {job.handle: "waits for 2 accelerators\n--uid=root" for job in (plain, theirs)}
+    engine.put(why)
+    said = "fabrique: waits for 2 accelerators --uid=root"
+    assert slurm.changes == [Change(plain.job_id, comment=said), Change(theirs.job_id, admin_comment=said)]
+    engine.put(why)
+    assert len(slurm.changes) == 2
+    slurm.start(plain.job_id)
+    engine.put({})
+    assert slurm.changes[2:] == [Change(plain.job_id, comment="")]
+
+
+def test_a_bounded_number_of_reasons_is_sent_at_once(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    why = {slurm.add(f"job{n}").handle: "waits" for n in range(700)}
+    engine.put(why)
+    first = len(slurm.changes)
+    engine.put(why)
+    assert first == 500 and len(slurm.changes) == 700
+
+
+def test_a_warned_run_is_ended_after_its_lead(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    job = submit(engine, preempt_signal="USR1", lead_ms=30_000)
+    slurm.start(job)
+    engine.preempt(RUN)
+    assert slurm.signals == [(job, "USR1")]
+    engine.observe([RUN])
+    assert slurm.cancelled == []
+    slurm.now += 30_000
+    engine.observe([RUN])
+    assert slurm.cancelled == [job]
+    slurm.end(job, "CANCELLED")
+    assert engine.observe([RUN])[0].cause == "preempted"
+
+
+def test_a_node_that_dies_under_a_warned_run_is_still_the_hub_s_failure(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    job = submit(engine)
+    slurm.start(job)
+    engine.preempt(RUN)
+    slurm.end(job, "NODE_FAIL")
+    assert engine.observe([RUN])[0].cause == "node-failed"
+
+
+def test_a_cancel_is_remembered_before_there_is_a_job(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    engine.cancel(RUN, 0)
+    engine.submit(spec())
+    seen = engine.observe([RUN])[0]
+    assert slurm.orders == [] and (seen.cause, seen.started_ms) == ("cancelled", None)
+
+
+def test_capacity_counts_what_runs_or_could(engine: SlurmEngine) -> None:
+    capacity = engine.capacity()
+    assert len(capacity.cores) == 192 and len(capacity.devices) == 8  # asleep counts, down and elsewhere do not
+    assert capacity.devices[0].uuid == "gpu01/h100/0"
+
+
+# --- the output is the job's own file ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def output(engine: SlurmEngine, slurm: FakeSlurm) -> Path:
+    submit(engine, output_limit_bytes=10)
+    path = engine.root / RUN / "work" / "out.log"
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    return path
+
+
+def test_a_log_is_read_up_to_its_limit(engine: SlurmEngine, output: Path) -> None:
+    assert engine.read_log(RUN, 0, 100) == (b"", 0, False)
+    output.write_bytes(b"0123456789abcdef")
+    assert engine.read_log(RUN, 0, 100) == (b"0123456789", 10, False)
+    assert engine.read_log(RUN, 4, 2) == (b"45", 6, False)
+
+
+def test_a_job_can_make_the_hub_read_nothing_else(engine: SlurmEngine, output: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("key")
+    for trick in (output.symlink_to, output.hardlink_to):
+        trick(secret)
+        assert engine.read_log(RUN, 0, 100)[0] == b""
+        output.unlink()
+    os.mkfifo(output)
+    assert engine.read_log(RUN, 0, 100)[0] == b""  # and does not hang
+
+
+def test_too_much_output_ends_the_run(engine: SlurmEngine, slurm: FakeSlurm, output: Path) -> None:
+    (job,) = slurm.jobs
+    slurm.start(job)
+    output.write_bytes(b"x" * 11)
+    engine.observe([RUN])
+    assert slurm.cancelled == [job]
+    slurm.end(job, "CANCELLED")
+    assert engine.observe([RUN])[0].cause == "output"
+
+
+def test_what_was_purged_is_never_heard_of_again(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    job = submit(engine)
+    slurm.start(job)
+    with pytest.raises(FabriqueError, match="running"):
+        engine.purge(RUN)
+    slurm.end(job)
+    engine.observe([RUN])
+    engine.purge(RUN)
+    assert engine.list().intents == () and engine.observe([RUN])[0].state == "unknown"
+    with pytest.raises(FabriqueError, match=r"engine\.refused"):
+        engine.submit(spec())
+    assert not engine.adopt(RUN)
+
+
+def test_one_look_serves_a_whole_turn(connect: Callable[..., SlurmEngine], slurm: FakeSlurm) -> None:
+    engine = connect(look_ms=1_000)
+    handles = [slurm.add(f"job{n}").handle for n in range(50)]
+    engine.arrivals()
+    engine.observe(handles)
+    engine.put({})
+    assert slurm.asked.count("queue") == 1
