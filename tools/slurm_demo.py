@@ -34,6 +34,8 @@ def our_folder() -> Path:
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
         raise LabError(f"{folder} is not ours: name another folder with SLURM_DEMO=")
+    if not given:
+        folder.chmod(0o755)  # Slurm's users pass it, whatever our umask
     return folder
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tools.slurm_lab import ports
 from tools.slurm_lab.lab import SlurmLab
 from tools.slurm_lab.processes import Daemons, until
 
@@ -184,7 +187,7 @@ def test_term_stops_the_whole_lab_with_its_jobs(tmp_path_factory: pytest.TempPat
     finally:
         running.kill()
         running.wait()
-        SlurmLab.open(folder).down(remove=True)
+        SlurmLab(folder).down(remove=True)
 
 
 OWNER = """
@@ -218,3 +221,30 @@ def test_nothing_is_left_when_a_lab_goes(make_slurm_lab: Callable[..., SlurmLab]
     lab.down(remove=True)
     assert [line for line in left_of(lab.folder) if " guard " not in line] == []
     assert not lab.folder.exists()
+
+
+def test_make_slurm_opens_a_hub_on_a_cluster_and_term_stops_both() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="slurm-demo-"))
+    folder.chmod(0o755)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FABRIQUE_")}
+    environment |= {"SLURM_DEMO": str(folder), "PORT": str(ports.free(1)), "LC_ALL": "C.UTF-8"}
+    command = [sys.executable, "tools/slurm_demo.py"]
+    demo = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert demo.stdout is not None
+        said = []
+        for line in demo.stdout:  # pytest's own limit bounds it
+            said.append(line)
+            if line.startswith("Ctrl-C stops it"):
+                break
+        assert f"Portal                         http://127.0.0.1:{environment['PORT']}\n" in said
+        assert any(line.strip() == f"export SLURM_CONF={folder}/cluster/etc/slurm.conf" for line in said)
+        assert SlurmLab.open(folder / "cluster").daemons.find("slurmctld")
+        demo.send_signal(signal.SIGTERM)
+        assert demo.wait(60) == 0
+        assert left_of(folder) == []
+    finally:
+        demo.kill()
+        demo.wait()
+        SlurmLab(folder / "cluster").down(remove=True)
+        shutil.rmtree(folder)
