@@ -21,6 +21,7 @@ def on_slurm(home: Home, tmp_path: Path) -> Path:
     """The hub's deployment now names a cluster; the folder of its `sacctmgr`."""
     folder = tmp_path / "bin"
     sacctmgr.install(folder)
+    (folder / "slurm.conf").touch()
     file = home.path / d.FILE_NAME
     found, _ = d.read(file)
     assert found is not None

@@ -60,7 +60,7 @@ class Site:
         there = self.accounting.licences("fabrique_w")
         accounts = [AccountRoom("p-1", devices, 500)]
         partitions = [PartitionRoom("gpu", 16, 190, watts)]
-        door.write(self.files / "door", int((time.time() - age_s) * 1000), there, accounts, partitions)
+        door.write(self.files / "door", int((time.time() - age_s) * 1000), accounts, partitions, there)
 
     def apply(self, want: Wanted) -> None:
         assert self.accounting.make(changes(want, self.accounting.read()).changes) == []

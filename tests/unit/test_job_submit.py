@@ -30,7 +30,7 @@ def at_door(request: pytest.FixtureRequest, tmp_path: Path, missing: Callable[[s
         partitions = [PartitionRoom("gpu", 12, 400, 4_000), PartitionRoom("flex", 4, 50, 2_000)]
         if age_s >= 0:
             now = (time.time() - age_s) * 1000
-            door.write(tmp_path / "door", int(now), licences, accounts, partitions)
+            door.write(tmp_path / "door", int(now), accounts, partitions, licences)
         return ask(tmp_path, choice(tmp_path, **chosen), calls, lua=request.param)
 
     return run
@@ -214,6 +214,14 @@ def test_an_owners_hold_is_theirs_to_end_and_then_the_hubs(at_door: Ask) -> None
     assert (held.code, held.set) == (0, {"admin_comment": OWNER})
 
 
+def test_the_hubs_reason_in_place_of_the_mark_holds_as_well(at_door: Ask) -> None:
+    shown, opened = at_door(
+        modify({"priority": INFINITE}, {**JOB, "admin_comment": "fabrique: waits for watts"}),
+        modify({"priority": INFINITE}, {**JOB, "admin_comment": OPENED}),
+    )
+    assert (shown.code, opened.code) == (2050, 0)
+
+
 def test_a_site_hold_is_slurms_own_affair(at_door: Ask) -> None:
     (one,) = at_door(modify({"priority": INFINITE}, {**JOB, "admin_comment": "by the site"}))
     assert (one.code, one.set) == (0, {})
@@ -289,5 +297,5 @@ def test_hostile_fields_never_raise(at_door: Ask, fields: dict[str, Any]) -> Non
 def test_a_name_that_could_end_a_line_is_never_written(tmp_path: Path) -> None:
     for name in ("a b", "a\nend", "", "é"):
         with pytest.raises(ValueError, match="name"):
-            door.write(tmp_path / "door", 0, 9, [AccountRoom(name, 1, 1)], [])
+            door.write(tmp_path / "door", 0, [AccountRoom(name, 1, 1)], [])
     assert not (tmp_path / "door").exists()

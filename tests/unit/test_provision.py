@@ -299,16 +299,23 @@ def test_a_program_that_does_not_answer_is_said_and_what_follows_is_not_tried(tm
     slow = tmp_path / "sacctmgr"
     slow.write_text("#!/bin/sh\nexec sleep 5\n")
     slow.chmod(0o755)
-    slurm = Accounting(str(slow), "/none", "lab", timeout_s=0.2)
+    slurm = Accounting(str(slow), str(slow), "lab", timeout_s=0.2)
     with pytest.raises(FabriqueError, match=r"engine\.unavailable"):
         slurm.read()
     two = slurm.make([AddAccount("a", "root"), AddAccount("b", "root")])
     assert [r.tried for r in two] == [True, False]
 
 
+def test_a_conf_that_is_not_there_is_said_at_once(tmp_path: Path) -> None:
+    program = sacctmgr.install(tmp_path)
+    with pytest.raises(FabriqueError, match="is not there"):
+        Accounting(str(program), "/none", "lab").read()
+    assert sacctmgr.calls(tmp_path) == []
+
+
 def test_through_a_real_process(tmp_path: Path) -> None:
     program = sacctmgr.install(tmp_path)
-    slurm = Accounting(str(program), "/none", "lab")
+    slurm = Accounting(str(program), str(program), "lab")
     want = wanted(allocation(), members={"p-1": ["alice"]})
     assert slurm.make(changes(want, slurm.read()).changes) == []
     assert changes(want, slurm.read()).changes == ()

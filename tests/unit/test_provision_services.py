@@ -47,7 +47,13 @@ def project(name: str, login: str = "") -> Allocation:
 def hub(folder: Path, **changed: Any) -> Any:
     """A hub on a cluster whose `sacctmgr` is in `folder`."""
     nodes = NODES.model_copy(update={"core_kind": "local-core"})
-    given = {"bin": str(folder), "partitions": (nodes,), "qos": "{project}-{pool}", **changed}
+    given = {
+        "bin": str(folder),
+        "conf": str(folder / "sacctmgr"),
+        "partitions": (nodes,),
+        "qos": "{project}-{pool}",
+        **changed,
+    }
     return SimpleNamespace(deployment=SimpleNamespace(cluster=CLUSTER.model_copy(update=given)))
 
 

@@ -44,6 +44,7 @@ class Backstop:
         self.path = Path(here.home) / door.STATE
         self._accounts: list[AccountRoom] = []
         self._accounts_at = self._licences_at = -LICENCES_MS
+        self._licences: int | None = None  # as they are in Slurm: no job is given more
         self._told = ""
 
     def renew(self, runs: Sequence[Run], *, now: int) -> None:
@@ -51,8 +52,11 @@ class Backstop:
         try:
             if now - self._accounts_at >= ACCOUNTS_MS:
                 self._accounts, self._accounts_at = list(accounts(self.here, self.cluster)), now
-            door.write(self.path, now, self._accounts, rooms(self.here, self.cluster, runs))
-            self._keep_licences(now)
+            try:
+                self._keep_licences(now)
+            finally:  # without licences the door still has to know what is free
+                room = rooms(self.here, self.cluster, runs)
+                door.write(self.path, now, self._accounts, room, self._licences)
         except (FabriqueError, OSError, ValueError) as error:
             self._tell(str(error))
         else:
@@ -65,8 +69,9 @@ class Backstop:
         self._licences_at = now
         accounting, wanted = accounting_of(self.cluster), full_licences(self.cluster)
         there = accounting.licences(self.cluster.watt_licence)
+        self._licences = there
         if there is not None and there != wanted:
-            accounting.set_watts(self.cluster.watt_licence, wanted)
+            self._licences = accounting.set_watts(self.cluster.watt_licence, wanted)
             log.info("licences of 100 W at %s: %d, after %d", self.cluster.engine, wanted, there)
 
     def _tell(self, why: str) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from fabrique.core.errors import FabriqueError
@@ -55,7 +56,7 @@ class Accounting:
     program: str
     conf: str
     cluster: str
-    timeout_s: float = 60
+    timeout_s: float = 20
 
     def read(self) -> Found:
         """Raises `engine.unavailable`, `engine.garbage`."""
@@ -152,6 +153,8 @@ class Accounting:
 
     def _run(self, words: Sequence[str]) -> tuple[int, str, str]:
         """Exit code, output, and the first words of complaint. Raises `engine.unavailable`, `engine.garbage`."""
+        if not Path(self.conf).is_file():  # sacctmgr would wait a minute for it
+            raise FabriqueError("engine.unavailable", engine=self.cluster, why=f"{self.conf} is not there")
         environment = {"SLURM_CONF": self.conf, "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
         # A file, not a pipe: whoever prints without end neither blocks us nor fills our memory.
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:

@@ -45,7 +45,7 @@ class PartitionRoom:
 
 
 def text(
-    beat_ms: int, licences: int | None, accounts: Iterable[AccountRoom], partitions: Iterable[PartitionRoom]
+    beat_ms: int, accounts: Iterable[AccountRoom], partitions: Iterable[PartitionRoom], licences: int | None = None
 ) -> str:
     """Raises ValueError for a name that could end a line. `licences` None: there are none, and no job gets any."""
     lines = ["fabrique-door 1", f"beat {beat_ms // 1000}", f"licences {max(licences or 0, 0)}"]
@@ -60,9 +60,9 @@ def text(
 def write(
     path: Path,
     beat_ms: int,
-    licences: int | None,
     accounts: Iterable[AccountRoom],
     partitions: Iterable[PartitionRoom],
+    licences: int | None = None,
 ) -> None:
     """Renews the file; a reader sees the old one or the new one. Not synced: a beat that a crash took is no loss.
 
@@ -74,7 +74,7 @@ def write(
     handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, MODE)
     with os.fdopen(handle, "w", encoding="ascii") as file:
         os.fchmod(file.fileno(), MODE)
-        file.write(text(beat_ms, licences, accounts, partitions))
+        file.write(text(beat_ms, accounts, partitions, licences))
     new.replace(path)
 
 

@@ -8,7 +8,7 @@
 local CONFIG = @CONFIG@
 
 local HELD, OWNER = "@HELD@", "@OWNER@"
-local OPENED = "@OPENED@"
+local OPENED, OURS = "@OPENED@", "@OURS@"
 local MOST_LINES = 200000
 
 -- what interactive jobs took since the beat they were let in by: the hub has not seen them yet
@@ -297,11 +297,12 @@ local function moves(change, job)
   return #ours_of(names) ~= #names
 end
 
--- Who has said that the job waits: a mark that only Slurm's administrators and this script can write.
+-- Who has said that the job waits, by a mark that only administrators, the hub and this script can write. The hub may
+-- have put its reason in place of ours.
 local function mark_of(job)
   local mark = text(field(job, "admin_comment")) or ""
   if string.sub(mark, 1, #OWNER) == OWNER then return OWNER end
-  if string.sub(mark, 1, #HELD) == HELD then return HELD end
+  if string.sub(mark, 1, #OURS) == OURS and string.sub(mark, 1, #OPENED) ~= OPENED then return HELD end
   return nil
 end
 
