@@ -70,7 +70,7 @@ def queued_job(row: Row, raw: bytes = b"") -> QueuedJob:
     licences = tres.licences(row["Licenses"])
     total = Tres(asked.cores, asked.memory_mb, asked.nodes, asked.gpus, asked.billing, None, licences)
     code, sent = words.exit_of(row["exit_code"]) if word.state in _OVER else (None, None)
-    array = words.number(row["ArrayJobID"])
+    array, placed = words.number(row["ArrayJobID"]), names.nodes(words.text(row["NodeList"]))
     job = words.needed(words.number(row["JobID"]), "id")
     # where there is no field of its own, OverSubscribe is NO for an exclusive job alone
     alone = row["exclusive"] != "NO" if "exclusive" in row else row["OverSubscribe"] == "NO"
@@ -94,9 +94,9 @@ def queued_job(row: Row, raw: bytes = b"") -> QueuedJob:
         started_ms=None if waits else words.instant_ms(row["StartTime"]),
         ended_ms=words.instant_ms(row["EndTime"]) if word.state in _OVER or "COMPLETING" in word.flags else None,
         limit_ms=words.duration_ms(row["TimeLimit"]),
-        nodes=names.nodes(words.text(row["NodeList"])),
+        nodes=placed,
         asked=total,
-        given=Tres() if waits else total,
+        given=total if placed and not waits else Tres(),
         priority=words.number(row["PriorityLong"]),
         nice=words.number(row["Nice"]) or 0,
         restarts=words.count(row["RestartCnt"]),
@@ -217,8 +217,10 @@ def _tasks(written: str) -> tuple[int | None, tuple[int, ...], int | None]:
 
 
 def _pairs(line: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    marks = list(_NODE_FIELD.finditer(line))
-    for mark, after in zip(marks, [*marks[1:], None], strict=True):
-        found.setdefault(mark[1], line[mark.end() : after.start() if after else len(line)].strip())
+    """`Reason` is whatever a person wrote: nothing in it is a field."""
+    told, mark, reason = line.partition(" Reason=")
+    found: dict[str, str] = {"Reason": reason.strip()} if mark else {}
+    marks = list(_NODE_FIELD.finditer(told))
+    for mark_at, after in zip(marks, [*marks[1:], None], strict=True):
+        found.setdefault(mark_at[1], told[mark_at.end() : after.start() if after else len(told)].strip())
     return found
