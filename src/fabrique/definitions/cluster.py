@@ -39,7 +39,8 @@ class Cluster(Part):
 
     `run_as`: whose jobs Slurm sees when they come through the hub: the hub's own user's, or each person's login.
     `accounts` and `qos` name a project's account and QoS there; `parent` is the account that holds them all.
-    `door` is what happens to a submission while the hub is silent; `hold` whose submissions it may hold.
+    `energy`: whether Slurm's ConsumedEnergy is metered by node, hence a job's own only where it had its nodes alone, or
+    by job. `door` is what happens to a submission while the hub is silent; `hold` whose submissions it may hold.
     """
 
     engine: Id
@@ -63,6 +64,7 @@ class Cluster(Part):
     hold: Literal["accounts", "all"] = "accounts"
     silent_s: int = Field(default=60, ge=5, le=86_400)
     look_ahead_s: int = Field(default=60, ge=0, le=3_600)
+    energy: Literal["nodes", "jobs"] = "nodes"
     watt_licence: SlurmName | None = "fabrique_w"
     partitions: tuple[ClusterPartition, ...] = Field(min_length=1, max_length=1_000)
 

@@ -16,6 +16,8 @@ from fabrique.core.reasons import from_json
 from fabrique.engines.protocol import Engine
 from fabrique.language.say import Speaker
 from fabrique.operate import ahead
+from fabrique.operate.backstop import Backstop
+from fabrique.operate.ingest import Accounting, Ingest
 from fabrique.operate.intake import Door, Intake, Taken, admit_running, shown
 from fabrique.operate.observe import Sight, intent_of
 
@@ -39,11 +41,15 @@ class Doors:
         self.say = Speaker(here.languages[0], here.timezone).reason  # one sentence for everybody: the first language
         self.name, self.door = "", None
         self.look_ahead_ms = 0
+        self.ingest: Ingest | None = None
+        self.backstop: Backstop | None = None
         cluster = here.deployment.cluster
         engine = engines.get(cluster.engine) if cluster else None
         if cluster is not None and isinstance(engine, Door):
             self.name, self.door = cluster.engine, engine
             self.intake = Intake(here, cluster, project_of)
+            self.ingest = Ingest(here, cluster, project_of) if isinstance(engine, Accounting) else None
+            self.backstop = Backstop(here, cluster)
             self.look_ahead_ms = cluster.look_ahead_s * 1000
         self.here = here
         self._taken = Taken()
@@ -64,6 +70,11 @@ class Doors:
                 raise
             log.warning("engine %s: what came by its own door waits: %s", self.name, error)
             sight.silent[self.name] = error.code
+
+    def account(self, epoch: int, *, now: int) -> None:
+        """What really ran, by the accounting's word, whether or not the queue answers."""
+        if self.ingest is not None and isinstance(self.door, Accounting):
+            self.ingest.turn(self.door, epoch, now=now)
 
     def _admit(self, number: int, admit: Callable[[], bool]) -> None:
         """One job that can't be booked stops no other."""
@@ -99,8 +110,7 @@ class Doors:
         except FabriqueError as error:
             log.warning("engine %s: %s on %d releases", self.name, error, len(handles))
             return
-        for intent in intents:
-            cycle.acted(intent, epoch, now=now)
+        cycle.acted(intents, epoch, now=now)
 
     def recall(self, runs: Sequence[Run], epoch: int, *, now: int) -> None:
         """What was released ahead and is not next any more; one that has started meanwhile stays."""
@@ -124,6 +134,11 @@ class Doors:
             started = error.params.get("intents", handles)
             return set(started) if isinstance(started, list | tuple) else set(handles)
         return set()
+
+    def keep(self, runs: Sequence[Run], *, now: int) -> None:
+        """What Slurm goes by when the hub is passed by, or away."""
+        if self.backstop is not None:
+            self.backstop.renew(runs, now=now)
 
     def show(self, sight: Sight) -> None:
         """Why each job waits, where the engine's own queue shows it."""

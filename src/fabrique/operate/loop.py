@@ -92,9 +92,11 @@ class Loop:
             self._duties(now)
             self._resolve(cycle.live_runs(), sight, epoch)
             self._doors.take_in(cycle.live_runs(), sight, epoch, now=now)
+            self._doors.account(epoch, now=now)
         self._decide_and_act(state, sight, epoch, turn)
         if not state.observe_only:
             self._doors.show(sight)
+            self._doors.keep(cycle.live_runs(), now=self.clock())
         self._replays.attend(now)
         took = round((time.monotonic() - begun) * 1000)
         last = {"last_cycle_ms": now, "last_cycle_took_ms": took, "silent": dict(sight.silent)}

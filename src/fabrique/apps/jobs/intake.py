@@ -19,6 +19,7 @@ from fabrique.core.errors import FabriqueError
 from fabrique.core.job import JobSpec, JobState
 from fabrique.core.reasons import Reason, reason
 
+REQUEUED_AFTER = "end.node-failed"
 _AT_ONCE = 500  # names in one question to the database
 
 
@@ -51,8 +52,12 @@ def known(engine: str, outside_ids: Iterable[str]) -> dict[str, Job]:
 
 
 def is_another(job: Job, came: Came) -> bool:
-    """Whether `came` is a new job under the same name: the row is closed, and this was submitted later."""
-    return job.status in FINAL and came.submitted_ms > job.submitted_ms and came.handle != job.handle
+    """Whether `came` is a new job under the same name: the row is closed, and this was submitted later.
+
+    A node's death closes a row too, and Slurm may put the job back in the queue: that is the same job.
+    """
+    closed = job.status in FINAL and job.reason.get("code") != REQUEUED_AFTER
+    return closed and came.submitted_ms > job.submitted_ms and came.handle != job.handle
 
 
 @transaction.atomic
@@ -103,6 +108,8 @@ def _allocation(spec: JobSpec, project: Project, *, now: int) -> tuple[Allocatio
 def renew(job: Job, came: Came, *, now: int) -> None:
     """The job's next attempt at the engine, after a requeue, or what its user changed of it there."""
     spec = specs.to_json(came.spec)
+    again = Job.objects.filter(pk=job.pk, status=JobState.FAILED.value, reason__code=REQUEUED_AFTER)
+    again.update(status=JobState.PENDING.value, reason={})
     changed = Job.objects.filter(pk=job.pk).exclude(status__in=FINAL)
     changed.update(handle=came.handle, name=came.spec.name, spec=spec, changed_ms=now)
     job.handle, job.name, job.spec = came.handle, came.spec.name, spec

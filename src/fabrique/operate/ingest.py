@@ -1,0 +1,273 @@
+"""Ingest: what really ran, by the accounting's word. Windows overlap and repeat; each run is booked once.
+
+What the loop saw is compared, what it missed is taken in, what nobody can be charged for is quarantined and tried
+again. Every batch is one transaction, with the watermark in the last: whatever is killed, the next look goes on from
+what was booked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final, Protocol, runtime_checkable
+
+from django.db import OperationalError
+
+from fabrique.apps.access.models import Project
+from fabrique.apps.jobs import cycle, intake, records, recount
+from fabrique.apps.jobs.admission import Placement
+from fabrique.apps.jobs.models import FINAL, EngineRecord, Job, RecordState, Run
+from fabrique.apps.ledger import services as ledger
+from fabrique.apps.this_hub import ThisHub
+from fabrique.core.errors import FabriqueError
+from fabrique.core.job import JobState
+from fabrique.core.reasons import Reason, reason
+from fabrique.definitions.cluster import Cluster
+from fabrique.engines.slurm import ends
+from fabrique.engines.slurm.model import OURS, THEIRS, QueuedJob, Record, Unread, handle_of
+from fabrique.operate import decide
+from fabrique.operate.accounted import came_of, offer_of, told
+from fabrique.operate.books import Books
+from fabrique.operate.intake import ProjectOf, partition_of
+
+log = logging.getLogger("fabrique.loop")
+
+EVERY_MS: Final = 10_000
+OVERLAP_MS: Final = 3_600_000  # slurmdbd writes late
+DEEP_MS: Final = 72 * 3_600_000  # after it was away, as late as that
+DEEP_EVERY_MS: Final = 6 * 3_600_000
+SLICE_MS: Final = 6 * 3_600_000  # of one question to the accounting
+RUNAWAY_MS: Final = 3_600_000  # gone from the queue for so long while the accounting says it runs
+_AT_ONCE: Final = 200  # records in one transaction
+_RUNS: Final = ("RUNNING", "SUSPENDED")
+_LONGEST_WHY: Final = 200
+
+
+@runtime_checkable
+class Accounting(Protocol):
+    """An engine that keeps accounts of its own."""
+
+    def records(self, since_ms: int, until_ms: int | None = None) -> tuple[Sequence[Record], Sequence[Unread]]: ...
+    def arrivals(self) -> Sequence[QueuedJob]: ...
+
+
+class Ingest:
+    """Kept between turns. `every_ms` apart, the accounting is asked again for what it may have written since."""
+
+    def __init__(self, here: ThisHub, cluster: Cluster, project_of: ProjectOf, every_ms: int = EVERY_MS) -> None:
+        self.here, self.cluster, self.project_of, self.every_ms = here, cluster, project_of, every_ms
+        self._at: int | None = None
+        self._deep_at: int | None = None
+        self._missing: dict[str, int] = {}  # records that run, and since when the queue lacks them
+
+    def turn(self, accounting: Accounting, epoch: int, *, now: int) -> None:
+        """A look when one is due. An accounting that does not answer delays it; the next look is then a deep one."""
+        if self._at is not None and 0 <= now - self._at < self.every_ms:
+            return
+        self._at = now
+        deep = self._deep_at is None or not 0 <= now - self._deep_at < DEEP_EVERY_MS
+        try:
+            self.look(accounting, epoch, now=now, back_to=now - DEEP_MS if deep else None)
+        except FabriqueError as error:
+            if error.code == "lease.lost":
+                raise
+            log.warning("engine %s: its accounting is read later: %s", self.cluster.engine, error)
+            self._deep_at = None
+            return
+        if deep:
+            self._deep_at = now
+
+    def look(self, accounting: Accounting, epoch: int | None, *, now: int, back_to: int | None = None) -> Counter[str]:
+        """Reads from the watermark less the overlap, or from `back_to` where that is earlier; counts what it did.
+
+        `epoch` None: not the loop's own look. Raises what the engine raises; what was read until then stays booked.
+        """
+        engine = self.cluster.engine
+        mark = records.read_up_to(engine)
+        starts = [
+            now - DEEP_MS if mark is None else min(mark, now) - OVERLAP_MS,
+            back_to,
+            records.unsettled_since(engine),
+        ]
+        start = min(s for s in starts if s is not None)
+        done: Counter[str] = Counter()
+        while start < now:
+            stop = start + SLICE_MS
+            found, unread = accounting.records(start, stop if stop < now else None)
+            reached = max(mark or 0, min(stop, now)) if mark is None or mark <= now else now
+            done += self._take(found, unread, epoch, reached, now=now)
+            self._runaways(found, accounting, now=now)
+            start = stop
+        return done
+
+    # --- a batch ----------------------------------------------------------------------------------------------
+
+    def _take(
+        self, found: Sequence[Record], unread: Sequence[Unread], epoch: int | None, reached: int, *, now: int
+    ) -> Counter[str]:
+        """Oldest first: a job's attempts in their order."""
+        engine, done = self.cluster.engine, Counter[str]()
+        in_order = sorted({r.key: r for r in found}.values(), key=lambda r: (r.submitted_ms, r.started_ms or 0, r.key))
+        kept = records.known(engine, [r.key for r in in_order])
+        todo: list[Record | Unread] = [r for r in in_order if not _is_settled(kept.get(r.key), r)]
+        todo += unread
+        for i in range(0, len(todo) or 1, _AT_ONCE):
+            with ledger.batch("ingest", {"engine": engine}, now=now) as acts:
+                if epoch is not None:
+                    cycle.check_lease(epoch)
+                for one in todo[i : i + _AT_ONCE]:
+                    done[self._apart(acts, one, now=now)] += 1
+                if i + _AT_ONCE >= len(todo):
+                    records.advance(engine, reached)
+        return done
+
+    def _apart(self, acts: ledger.Batch, one: Record | Unread, *, now: int) -> str:
+        """One that can't be booked is set aside with its reason, and stops no other."""
+        engine = self.cluster.engine
+        if isinstance(one, Unread):
+            key = f"unread/{hashlib.sha256(one.raw).hexdigest()}"
+            why = reason("quarantine.unreadable", why=one.why[:_LONGEST_WHY])
+            records.keep(engine, key, one.raw, RecordState.QUARANTINED, now=now, why=why)
+            return "quarantined"
+        found: str | Reason
+        try:
+            with acts.apart():
+                found = self._one(acts, one, now=now)
+        except OperationalError:
+            raise
+        except Exception as error:
+            log.exception("record %s of %s can't be booked", one.key, engine)
+            found = reason("quarantine.unreadable", why=str(error)[:_LONGEST_WHY] or type(error).__name__)
+        if isinstance(found, Reason):
+            records.keep(engine, one.key, one.raw, RecordState.QUARANTINED, now=now, why=found)
+            return "quarantined"
+        return found
+
+    # --- a record ---------------------------------------------------------------------------------------------
+
+    def _one(self, acts: ledger.Batch, r: Record, *, now: int) -> str | Reason:
+        """What became of it: waits, open, booked, corrected, agreed; or why it is quarantined."""
+        engine = self.cluster.engine
+        row = records.one(engine, r.key)
+        if _is_settled(row, r):
+            return "known"  # meanwhile, by another
+        over = ends.has_ended(r)
+        if not over and r.state == "PENDING":
+            return "waits"
+        if not over and r.state not in _RUNS:
+            return reason("quarantine.unreadable", why=f"{r.state} without an end")
+        handle = self._handle(r)
+        run = row.run if row is not None and row.run is not None else records.run_of(engine, handle, r.key)
+        project = self.project_of(engine, r.account, r.qos)
+        if partition_of(self.cluster, r.partition) is None:
+            return reason("quarantine.partition", partition=r.partition)
+        if run is None and project is None:
+            return reason("quarantine.account", account=r.account)
+        if not over or (run is not None and run.state in records.LIVE):
+            why = None if row is None or not row.reason or over else _runaway(row)
+            records.keep(engine, r.key, r.raw, RecordState.OPEN, now=now, run=run, why=why)
+            return "open"
+        if run is not None:
+            return self._compare(acts, run, r, handle, now=now)
+        if project is None or r.started_ms is None or not r.nodes:
+            return self._never_ran(r, handle, now=now)
+        return self._book(acts, project, r, handle, now=now)
+
+    def _handle(self, r: Record) -> str:
+        """Its handle; where another record has that, made its own by its start: a requeue within the same second."""
+        taken = EngineRecord.objects.filter(engine=self.cluster.engine, run__handle=r.handle).exclude(key=r.key)
+        ours = r.name.startswith(OURS) and records.is_taken_by_another(self.cluster.engine, r.handle, r.key)
+        if not ours and not taken.exists():
+            return r.handle
+        plain = f"slurm-{r.job_id}-{r.submitted_ms // 1000}" if ours else r.handle
+        return f"{plain}-{(r.started_ms or 0) // 1000}"
+
+    def _compare(self, acts: ledger.Batch, run: Run, r: Record, handle: str, *, now: int) -> str | Reason:
+        engine = self.cluster.engine
+        said = told(self.here, self.cluster, r, handle)
+        if isinstance(said, Reason):
+            return said
+        corrected = False
+        if said.seen.started_ms is not None and recount.differs(run, said):
+            corrected = recount.correct(acts, run, said, now=now)
+        records.keep(engine, r.key, r.raw, RecordState.BOOKED, now=now, run=run)
+        return "corrected" if corrected else "agreed"
+
+    def _book(self, acts: ledger.Batch, project: Project, r: Record, handle: str, *, now: int) -> str | Reason:
+        """It came and went between two looks, or while the hub was away."""
+        said = told(self.here, self.cluster, r, handle)
+        partition = partition_of(self.cluster, r.partition)
+        if isinstance(said, Reason) or partition is None:
+            return said if isinstance(said, Reason) else reason("quarantine.partition", partition=r.partition)
+        offer = offer_of(self.here, r, partition)
+        assert offer is not None  # noqa: S101 - `told` found it
+        came = came_of(self.cluster, r, partition, handle)
+        job = self._job(came, project, now=now)
+        if isinstance(job, Reason):
+            return job
+        ask = decide.Asked(job, came.spec, (offer,), None)
+        bound: dict[str, object] = {"cores": [], "devices": [], "nodes": list(r.nodes)}
+        placement: Placement = decide.place(self.here, ask, offer, bound, Books(self.here, r.started_ms or now))
+        run = recount.book(acts, job, placement, said, now=now)
+        records.keep(self.cluster.engine, r.key, r.raw, RecordState.BOOKED, now=now, run=run)
+        return "booked"
+
+    def _job(self, came: intake.Came, project: Project, *, now: int) -> Job | Reason:
+        """The row of its job: a new one, or the one of its other attempts, whose last this may be."""
+        job = intake.known(self.cluster.engine, [came.outside_id]).get(came.outside_id)
+        if job is None or intake.is_another(job, came):
+            return intake.take_in([came], {came.handle: project}, now=now)[came.handle]
+        if job.handle != came.handle and _submitted(job.handle) < came.submitted_ms // 1000 and not _lives(job):
+            intake.renew(job, came, now=now)
+        return job
+
+    def _never_ran(self, r: Record, handle: str, *, now: int) -> str:
+        """It left the queue before it had a node: nothing to charge; the attempt before it was its last."""
+        partition = partition_of(self.cluster, r.partition)
+        if partition is not None and r.state == "CANCELLED":
+            outside = came_of(self.cluster, r, partition, handle).outside_id
+            job = intake.known(self.cluster.engine, [outside]).get(outside)
+            waits = job is not None and job.status == JobState.PENDING.value
+            if job is not None and waits and (job.handle == handle or job.runs.filter(handle=job.handle).exists()):
+                intake.close(job, JobState.CANCELLED, reason("end.cancelled"), now=now)
+        records.keep(self.cluster.engine, r.key, r.raw, RecordState.BOOKED, now=now)
+        return "never-ran"
+
+    def _runaways(self, found: Sequence[Record], accounting: Accounting, *, now: int) -> None:
+        """Those that run by the accounting's word alone are named; what the hub charged ended when they left."""
+        running = {r.key: r for r in found if r.state in _RUNS and r.ended_ms is None and not r.name.startswith(OURS)}
+        if not running:
+            return
+        try:
+            shown = {handle_of(job) for job in accounting.arrivals()}
+        except FabriqueError:
+            return  # a queue that does not answer proves nothing
+        for key, r in running.items():
+            if r.handle in shown:
+                self._missing.pop(key, None)
+                continue
+            since = self._missing.setdefault(key, now)
+            if now - since >= RUNAWAY_MS:
+                row = records.one(self.cluster.engine, key)
+                if row is not None and row.state == RecordState.OPEN and not row.reason:
+                    why = reason("quarantine.runaway", since=since)
+                    records.keep(row.engine, key, r.raw, RecordState.OPEN, now=now, run=row.run, why=why)
+
+
+def _is_settled(row: EngineRecord | None, r: Record) -> bool:
+    return row is not None and row.state == RecordState.BOOKED and bytes(row.raw) == r.raw
+
+
+def _runaway(row: EngineRecord) -> Reason | None:
+    return reason("quarantine.runaway", since=row.reason["since"]) if "since" in row.reason else None
+
+
+def _submitted(handle: str) -> int:
+    match = THEIRS.fullmatch(handle)
+    return int(match[3]) if match else 0
+
+
+def _lives(job: Job) -> bool:
+    return job.status not in FINAL and job.runs.filter(state__in=records.LIVE).exists()
