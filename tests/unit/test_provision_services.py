@@ -206,3 +206,34 @@ def test_a_refusal_is_told_and_the_rest_is_made(tmp_path: Path, operator: Person
     assert book(tmp_path)["accounts"][b.project.code]["users"] == {"bea": {}}
     assert a.project.code not in {s.name for s in done.steps if s.sort == "account"}
     assert Record.objects.get(action="cluster.apply").detail["refused"] == len(done.refused)
+
+
+def test_the_loop_does_so_much_at_a_time_and_ends_with_all(
+    tmp_path: Path, operator: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sacctmgr.install(tmp_path)
+    provision.apply(hub(tmp_path), operator, now=T0)
+    monkeypatch.setattr(provision, "AT_ONCE", 2)
+    a = project("ana", "ana")
+    turns = 0
+    while provision.follow(hub(tmp_path), now=T0) is not None:
+        turns += 1
+        assert turns < 10
+    assert turns > 1
+    assert book(tmp_path)["accounts"][a.project.code]["users"] == {"ana": {}}
+    assert provision.prepare(hub(tmp_path), operator, now=T0).plan.changes == ()
+
+
+def test_what_the_loop_was_refused_it_tries_again(tmp_path: Path, operator: Person) -> None:
+    sacctmgr.install(tmp_path)
+    provision.apply(hub(tmp_path), operator, now=T0)
+    a = project("ana", "ana")
+    state = book(tmp_path)
+    (tmp_path / "book.json").write_text(json.dumps({**state, "deny": ["add qos"]}))
+    done = provision.follow(hub(tmp_path), now=T0)
+    assert done is not None and done.refused
+    (tmp_path / "book.json").write_text(json.dumps({**book(tmp_path), "deny": []}))
+    again = provision.follow(hub(tmp_path), now=T0)
+    assert again is not None and again.refused == []
+    assert book(tmp_path)["accounts"][a.project.code]["users"] == {"ana": {}}
+    assert provision.follow(hub(tmp_path), now=T0) is None

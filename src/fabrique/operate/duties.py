@@ -1,4 +1,4 @@
-"""What is due from time to time: allocations that end, the capacity of a new year, a signed checkpoint."""
+"""What is due from time to time: allocations that end, the capacity of a new year, a signed checkpoint, accounts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from fabrique.apps.access import services as access
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.this_hub import YEAR_MS, ThisHub
 from fabrique.core import booking
+from fabrique.core.errors import FabriqueError
 from fabrique.core.units import Amount
+from fabrique.operate import provision
 from fabrique.operate.founding import yearly
 
 log = logging.getLogger("fabrique.loop")
@@ -20,6 +22,20 @@ def perform(here: ThisHub, *, now: int) -> None:
     renew_capacity(here, now=now)
     ledger.checkpoint(here.hub.id, now=now)
     check_grid(here, now=now)
+    follow_awards(here, now=now)
+
+
+def follow_awards(here: ThisHub, *, now: int) -> None:
+    """Accounts and limits at the cluster keep up with awards and members; what fails is tried again next time."""
+    if here.deployment.cluster is None:
+        return
+    try:
+        done = provision.follow(here, now=now)
+    except FabriqueError as error:
+        log.warning("accounts at the cluster wait: %s", error)
+        return
+    for refused in done.refused if done else ():
+        log.warning("the cluster refused %r: %s", refused.change, refused.why)
 
 
 def check_grid(here: ThisHub, *, now: int) -> None:

@@ -22,6 +22,7 @@ from fabrique.engines.slurm.administer import Accounting, Refused
 
 RIGHT = "cluster.provision"
 Done = Callable[[int, int], None]
+AT_ONCE = 8  # changes in one turn of the loop: about three seconds
 ROUNDS = 3  # what is read after a change may ask for another: a first seat, then a default account
 
 
@@ -101,7 +102,8 @@ def look_for_drift(here: ThisHub, person: Person, *, now: int) -> Drifted | None
 def follow(here: ThisHub, *, now: int) -> Outcome | None:
     """For the loop: what awards and members alone changed since the last apply; None: nothing, or no apply yet.
 
-    What somebody changed by hand stays until an operator applies. Slurm is asked only where there is something to do.
+    What somebody changed by hand stays until an operator applies. Slurm is asked only where there is something to do,
+    and for so much at a time as a turn bears: the rest, and what was refused, comes with the next one.
     Raises `engine.unavailable`, `engine.garbage`.
     """
     cluster = cluster_of(here)
@@ -114,7 +116,13 @@ def follow(here: ThisHub, *, now: int) -> Outcome | None:
     prepared = _look(cluster, now=now)
     by_hand = changes(last.wanted, prepared.found).changes
     ours = tuple(change for change in prepared.plan.changes if change not in by_hand)
-    return _apply(prepared, ours, "loop", now=now, rounds=1)
+    services.keep(cluster.engine, prepared.names, now=now)
+    steps, refused = _make(prepared, ours[:AT_ONCE], _silent, rounds=1)
+    whole = len(ours) <= AT_ONCE and not refused
+    kept = prepared.wanted, prepared.tres, steps, len(refused)
+    if whole or steps:
+        services.remember(cluster.engine, "loop", *kept, now=now, whole=whole)
+    return Outcome(steps, refused, prepared.plan.left, prepared.wanted)
 
 
 # --- steps ------------------------------------------------------------------------------------------------------------
@@ -130,12 +138,10 @@ def _look(cluster: Cluster, *, now: int) -> Prepared:
     return Prepared(cluster, names, tres, wanted, found, changes(wanted, found))
 
 
-def _apply(
-    prepared: Prepared, todo: tuple[Change, ...], actor: str, *, now: int, done: Done = _silent, rounds: int = ROUNDS
-) -> Outcome:
+def _apply(prepared: Prepared, todo: tuple[Change, ...], actor: str, *, now: int, done: Done) -> Outcome:
     engine = prepared.cluster.engine
     services.keep(engine, prepared.names, now=now)
-    steps, refused = _make(prepared, todo, done, rounds)
+    steps, refused = _make(prepared, todo, done, ROUNDS)
     services.remember(engine, actor, prepared.wanted, prepared.tres, steps, len(refused), now=now)
     return Outcome(steps, refused, prepared.plan.left, prepared.wanted)
 

@@ -205,15 +205,15 @@ def remember(
     refused: int,
     *,
     now: int,
-) -> Applied:
-    """Keeps what is to stand from now on, and leaves a record of each field that was set."""
-    made = Applied.objects.create(
-        engine=engine, at_ms=now, actor=actor, wanted=drift.as_json(wanted), tres=dict(tres), refused=refused
-    )
+    whole: bool = True,
+) -> None:
+    """Leaves a record of each field that was set, and, where that was the `whole` of it, keeps what is to stand."""
+    if whole:
+        kept = {"wanted": drift.as_json(wanted), "tres": dict(tres), "refused": refused}
+        Applied.objects.create(engine=engine, at_ms=now, actor=actor, **kept)
     told = [[s.sort, s.name, s.field, s.before, s.after] for s in steps]
-    detail = {"applied": made.pk, "refused": refused, "steps": told}
+    detail = {"whole": whole, "refused": refused, "steps": told}
     audit.record(actor, "cluster.apply", f"engine:{engine}", now=now, detail=detail)
-    return made
 
 
 def last_applied(engine: str) -> Last | None:
