@@ -239,6 +239,9 @@ def test_make_slurm_opens_a_hub_on_a_cluster_and_term_stops_both() -> None:
                 break
         assert f"Portal                         http://127.0.0.1:{environment['PORT']}\n" in said
         assert any(line.strip() == f"export SLURM_CONF={folder}/cluster/etc/slurm.conf" for line in said)
+        portal = HTTPConnection("127.0.0.1", int(environment["PORT"]), timeout=10)
+        portal.request("GET", "/healthz")
+        assert portal.getresponse().status == 200
         assert SlurmLab.open(folder / "cluster").daemons.find("slurmctld")
         demo.send_signal(signal.SIGTERM)
         assert demo.wait(60) == 0
