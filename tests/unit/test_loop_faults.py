@@ -101,7 +101,7 @@ def test_observe_only_refuses_and_ends_nothing(bench: Bench) -> None:
 
 def test_fractions_on_two_devices_do_not_make_one() -> None:
     spec = specs_of(milli=700)
-    runs = [Run(bound={"cores": [], "devices": [{"uuid": f"G{i}", "milli": 600}]}) for i in range(2)]
+    runs = [{"cores": [], "devices": [{"uuid": f"G{i}", "milli": 600}]} for i in range(2)]
     assert act.bind([0], SLOTS, runs, spec) is None
     assert act.bind([0], SLOTS, runs[:1], spec) is not None
     assert act.bind([0], SLOTS, runs[:1], replace(spec, milli_devices=2_000)) is None
@@ -109,7 +109,7 @@ def test_fractions_on_two_devices_do_not_make_one() -> None:
 
 
 def test_a_fraction_goes_to_the_fullest_device_that_has_room() -> None:
-    runs = [Run(bound={"cores": [], "devices": [{"uuid": "G1", "milli": 500}]})]
+    runs = [{"cores": [], "devices": [{"uuid": "G1", "milli": 500}]}]
     bound = act.bind([0], SLOTS, runs, specs_of(milli=500))
     assert bound is not None
     assert [d["uuid"] for d in bound["devices"]] == ["G1"]

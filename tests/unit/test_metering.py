@@ -9,9 +9,9 @@ import pytest
 from tests.unit.scripted import T0, Bench, running
 
 from fabrique.apps.energy.models import Window
-from fabrique.apps.jobs import cycle
-from fabrique.apps.jobs.cycle import Seen
+from fabrique.apps.jobs import cycle, settlement
 from fabrique.apps.jobs.models import Run, RunState
+from fabrique.apps.jobs.settlement import Seen
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.ledger.verify import verify
 from fabrique.core.energy import measured
@@ -71,7 +71,7 @@ def planned(bench: Bench, milli: int = 1000) -> Run:
     number = bench.submit().number
     epoch = cycle.take_lease(bench.loop.holder, now=bench.now, life_ms=10_000)
     assert epoch is not None
-    bench.loop._decide_and_act(cycle.hub_state(), Sight(), epoch, Turn())
+    bench.loop._decide_and_act(cycle.hub_state(), cycle.live_runs(), Sight(), epoch, Turn())
     run = Run.objects.get(job__number=number)
     run.bound = {**run.bound, "devices": [{"vendor": "nvidia", "index": 0, "uuid": GPU, "milli": milli}]}
     run.save()
@@ -81,7 +81,7 @@ def planned(bench: Bench, milli: int = 1000) -> Run:
 def started(bench: Bench, milli: int = 1000) -> Run:
     """A run that holds a part of the accelerator and runs since now."""
     run = planned(bench, milli)
-    cycle.observe(run, sight(run, started_ms=bench.now), now=bench.now)
+    settlement.observe([(run, sight(run, started_ms=bench.now))], now=bench.now)
     return run
 
 
@@ -98,7 +98,7 @@ def close(bench: Bench, *seen: tuple[Run, Seen], after_ms: int = MINUTE) -> None
         bench.loop.metering.close(acts, cycle.hub_state(), cycle.live_runs(), found)
         for run, s in seen:
             if s.state in ("ended", "lost"):
-                cycle.settle(acts, run, s, 1, now=bench.now)
+                settlement.settle(acts, run, s, 1, now=bench.now)
 
 
 def energy(run: Run) -> int:

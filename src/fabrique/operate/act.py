@@ -19,18 +19,18 @@ FIRST_UID = 200_000  # one numeric user a project, where the hub runs as root
 
 
 def bind(
-    cores: Sequence[int], slots: Sequence[DeviceSlot], runs: Sequence[Run], spec: JobSpec
+    cores: Sequence[int], slots: Sequence[DeviceSlot], bounds: Sequence[Mapping[str, Any]], spec: JobSpec
 ) -> dict[str, Any] | None:
     """The cores and devices that are free for a job, lowest first; a fraction goes to the fullest that has room.
 
-    `slots` are those of the kind it was given. None when there are too few: fractions that are free on two devices
-    do not make one.
+    `slots` are those of the kind it was given, `bounds` what live runs have. None when there are too few: fractions
+    that are free on two devices do not make one.
     """
-    taken = {c for r in runs for c in r.bound.get("cores", [])}
+    taken = {c for bound in bounds for c in bound.get("cores", [])}
     free = [c for c in cores if c not in taken]
     used: dict[str, int] = {}
-    for run in runs:
-        for d in run.bound.get("devices", []):
+    for bound in bounds:
+        for d in bound.get("devices", []):
             used[d["uuid"]] = used.get(d["uuid"], 0) + d["milli"]
     devices = _devices(slots, used, spec.milli_devices)
     if len(free) < spec.cores or sum(d["milli"] for d in devices) < spec.milli_devices:

@@ -13,9 +13,8 @@ from typing import Final
 from django.db import transaction
 
 from fabrique.apps.jobs import cycle
-from fabrique.apps.jobs.models import Job, Run, RunState
+from fabrique.apps.jobs.models import Intent, Job, Run, RunState
 from fabrique.apps.ledger import services as ledger
-from fabrique.apps.ledger.models import Hold
 from fabrique.core.admission.plan import Plan, Wait
 from fabrique.core.job import JobState
 
@@ -39,7 +38,7 @@ def promote(runs: Sequence[Run]) -> None:
     """It is their turn: from now on they hold what they were given."""
     for run in runs:
         run.bound = {k: v for k, v in run.bound.items() if k != MARK}
-        run.save(update_fields=["bound"])
+    Run.objects.rewrite(runs, ["bound"])
 
 
 def recall(runs: Collection[Run], epoch: int, *, now: int) -> None:
@@ -48,13 +47,14 @@ def recall(runs: Collection[Run], epoch: int, *, now: int) -> None:
         return
     with ledger.batch("recall", {"epoch": epoch}, now=now) as acts:
         cycle.check_lease(epoch)
-        for run in runs:
-            row = Run.objects.select_for_update().get(pk=run.pk)
-            if row.state != RunState.PLANNED:
-                continue
-            acts.release(Hold.objects.get(pk=row.hold))
+        planned = Run.objects.select_for_update().filter(pk__in=[run.pk for run in runs], state=RunState.PLANNED)
+        rows = list(planned.order_by("pk"))
+        holds = acts.holds([row.hold for row in rows])
+        for row in rows:
+            acts.release(holds[row.hold])
             row.state, row.handle = RunState.ABANDONED, ""
-            row.save(update_fields=["state", "handle"])
-            row.intents.filter(resolved_ms__isnull=True).update(resolved_ms=now)
-            waits = Job.objects.filter(pk=row.job_id, status__in=(JobState.ADMITTED.value, JobState.STARTING.value))
-            waits.update(status=JobState.PENDING.value, changed_ms=now)
+        Run.objects.rewrite(rows, ["state", "handle"])
+        Intent.objects.filter(run__in=rows, resolved_ms__isnull=True).update(resolved_ms=now)
+        told = (JobState.ADMITTED.value, JobState.STARTING.value)
+        waits = Job.objects.filter(pk__in=[row.job_id for row in rows], status__in=told)
+        waits.update(status=JobState.PENDING.value, changed_ms=now)

@@ -86,7 +86,7 @@ def rooms(here: ThisHub, cluster: Cluster, runs: Sequence[Run]) -> Iterator[Part
     cores: dict[str, int] = defaultdict(int)
     watts = (here.cap_w or 0) - here.base_w
     for run in (r for r in runs if not is_ahead(r)):
-        spec = specs.of(run.job)
+        spec = specs.needs(run.job)
         devices[run.partition] += spec.milli_devices // MILLI
         cores[run.partition] += spec.cores
         watts -= int(run.bound.get("power_w", 0))

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 from fabrique.apps.access.models import AllocationState
 from fabrique.apps.jobs import specs
-from fabrique.apps.jobs.cycle import Placement
+from fabrique.apps.jobs.admission import Placement
 from fabrique.apps.jobs.models import Intent, Job, Run
-from fabrique.apps.ledger import services as ledger
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core import booking
 from fabrique.core.admission import filter as fits
@@ -23,6 +22,7 @@ from fabrique.core.reasons import Reason, reason
 from fabrique.core.units import HOUR_MS, Unit, ceil_divide
 from fabrique.engines.slurm.model import LICENCE_W
 from fabrique.operate.ahead import is_ahead
+from fabrique.operate.books import Books
 
 LOW = -1
 HOURS_AHEAD = 48
@@ -40,7 +40,7 @@ class Asked:
 
 def too_late(job: Job, *, now: int) -> Reason | None:
     """Why a pending job can't start any more, if time has decided."""
-    latest = specs.of(job).start_by_ms
+    latest = specs.needs(job).start_by_ms
     if latest is not None and latest < now:
         return reason("refuse.deadline", latest_start=latest)
     if job.allocation.state != AllocationState.OPEN or job.allocation.ends_ms <= now:
@@ -48,25 +48,23 @@ def too_late(job: Job, *, now: int) -> Reason | None:
     return None
 
 
-def asked(here: ThisHub, jobs: Sequence[Job]) -> list[Asked]:
+def asked(here: ThisHub, jobs: Sequence[Job], books: Books) -> list[Asked]:
     """Phase 0 for every pending job: the offers that its allocation has a budget for."""
     found = []
-    policies = {a: ledger.policies(a) for a in {str(job.allocation_id) for job in jobs}}
     for job in jobs:
-        spec = specs.of(job)
+        spec = specs.needs(job)
         offers, why = fits.candidates(spec, here.offers)
-        limits = policies[str(job.allocation_id)]
+        limits = books.policies(str(job.allocation_id))
         found.append(Asked(job, spec, tuple(o for o in offers if o.unit in limits), why))
     return found
 
 
-def rows(here: ThisHub, asks: Sequence[Asked], runs: Sequence[Run], rules: Rules, *, now: int) -> Rows:
+def rows(here: ThisHub, asks: Sequence[Asked], runs: Sequence[Run], rules: Rules, books: Books, *, now: int) -> Rows:
     """Everything that the decision is taken on under `rules`, for the jobs that may start at all."""
     possible = [a for a in asks if a.offers]
     allocations = sorted({str(a.job.allocation_id) for a in possible})
-    policies = {a: ledger.policies(a) for a in allocations}
-    rooms = [(a, u, booking.room(a, u, p, ledger.balance)) for a in allocations for u, p in sorted(policies[a].items())]
-    frozen = {u: here.frozen(u, now) for u in sorted({a.offers[0].unit for a in possible})}
+    limits = {a: books.policies(a) for a in allocations}
+    rooms = [(a, u, booking.room(a, u, p, books.balance)) for a in allocations for u, p in sorted(limits[a].items())]
     partitions = {row.id: row for row in _partitions(here)}
     # a run on what is no longer connected holds nothing that could be given away; a pool that lost its share has none
     running = tuple(row for row in _runs([r for r in runs if not is_ahead(r)]) if row.option.partition in partitions)
@@ -78,9 +76,7 @@ def rows(here: ThisHub, asks: Sequence[Asked], runs: Sequence[Run], rules: Rules
             sites=(SiteRow(id=here.site, cap_w=here.cap_w, base_w=here.base_w),),
             pools=tuple(PoolRow(id=p, share_ppm=s) for p, s in sorted(shares.items())),
             rooms=tuple(rooms),
-            jobs=tuple(
-                job_row(here, a, policies[str(a.job.allocation_id)], frozen[a.offers[0].unit]) for a in possible
-            ),
+            jobs=tuple(job_row(here, a, books) for a in possible),
             runs=running,
             outlooks=_outlooks(here, now) if rules.defer and any(a.spec.start_by_ms for a in possible) else (),
         )
@@ -94,12 +90,12 @@ def holds(
     return dict(fits.bounds(ask.spec, offer, limits, frozen, here.pue_permille))
 
 
-def place(here: ThisHub, ask: Asked, offer: fits.Offer, bound: dict[str, object], *, now: int) -> Placement:
+def place(here: ThisHub, ask: Asked, offer: fits.Offer, bound: dict[str, object], books: Books) -> Placement:
     """A start on what `offer` hands out, with the devices and cores of `bound`."""
-    limits = ledger.policies(str(ask.job.allocation_id))
+    limits = books.policies(str(ask.job.allocation_id))
     watts = power_bound(here, ask.spec, offer)
     full = {**bound, "power_w": watts, "memory_mb": ask.spec.memory_mb, "site": offer.site}
-    frozen = here.frozen(offer.unit, now)
+    frozen = books.frozen(offer.unit)
     return Placement(offer, full, holds(here, ask, offer, limits, frozen), frozen)
 
 
@@ -144,10 +140,10 @@ def _partitions(here: ThisHub) -> list[PartitionRow]:
     return list(found.values())
 
 
-def job_row(here: ThisHub, ask: Asked, limits: Mapping[Unit, Policy], frozen: Frozen) -> JobRow:
+def job_row(here: ThisHub, ask: Asked, books: Books) -> JobRow:
     """A pending job as the decision knows it; who states a latest start agrees to be put off until then."""
     job, spec = ask.job, ask.spec
-    asks = holds(here, ask, ask.offers[0], limits, frozen)
+    asks = holds(here, ask, ask.offers[0], books.policies(str(job.allocation_id)), books.frozen(ask.offers[0].unit))
     if job.status != JobState.PENDING.value:
         asks = {}  # admitted ahead: its hold stands already
     return JobRow(
@@ -160,7 +156,7 @@ def job_row(here: ThisHub, ask: Asked, limits: Mapping[Unit, Policy], frozen: Fr
         milli_cores=spec.cores * 1000,
         memory_mb=spec.memory_mb or 0,
         walltime_ms=spec.walltime_ms,
-        priority=_priority(str(job.allocation_id), asks, limits),
+        priority=_priority(str(job.allocation_id), asks, books),
         submitted_ms=job.submitted_ms,
         not_before_ms=max(spec.not_before_ms or 0, job.allocation.starts_ms),
         latest_ms=spec.start_by_ms,
@@ -178,10 +174,10 @@ def _options(here: ThisHub, ask: Asked) -> tuple[OptionRow, ...]:
     return tuple(OptionRow(partition=partition, power_w=most) for partition, most in watts.items())
 
 
-def _priority(allocation: str, asks: Mapping[Unit, int], limits: Mapping[Unit, Policy]) -> int:
+def _priority(allocation: str, asks: Mapping[Unit, int], books: Books) -> int:
     """0; below it for a job that would draw on the margin of an allocation whose policy is to degrade."""
-    margins = [u for u, p in limits.items() if p.exhaustion is Exhaustion.DEGRADE]
-    beyond = (asks.get(u, 0) > ledger.balance(booking.account(allocation, "available"), u) for u in margins)
+    margins = [u for u, p in books.policies(allocation).items() if p.exhaustion is Exhaustion.DEGRADE]
+    beyond = (asks.get(u, 0) > books.balance(booking.account(allocation, "available"), u) for u in margins)
     return LOW if any(beyond) else 0
 
 
@@ -191,7 +187,7 @@ def _runs(runs: Sequence[Run]) -> Iterator[RunRow]:
         set(Intent.objects.filter(run__in=ending, act="preempt").values_list("run_id", flat=True)) if ending else ()
     )
     for run in runs:
-        spec = specs.of(run.job)
+        spec = specs.needs(run.job)
         started = run.started_ms or run.planned_ms
         yield RunRow(
             id=str(run.id),

@@ -54,10 +54,13 @@ class Doors:
         self.here = here
         self._taken = Taken()
 
-    def take_in(self, runs: Sequence[Run], sight: Sight, epoch: int, *, now: int) -> None:
-        """New jobs get rows; what runs without our word is admitted after the fact; what nobody holds is held."""
+    def take_in(self, runs: Sequence[Run], sight: Sight, epoch: int, *, now: int) -> bool:
+        """New jobs get rows; what runs without our word is admitted after the fact; what nobody holds is held.
+
+        True where there are other runs than before.
+        """
         if self.door is None or self.name in sight.silent:
-            return
+            return False
         try:
             self._taken = taken = self.intake.look(self.door, [r for r in runs if r.engine == self.name], now=now)
             for job, came in taken.running:
@@ -70,11 +73,13 @@ class Doors:
                 raise
             log.warning("engine %s: what came by its own door waits: %s", self.name, error)
             sight.silent[self.name] = error.code
+        return bool(self._taken.running)
 
-    def account(self, epoch: int, *, now: int) -> None:
-        """What really ran, by the accounting's word, whether or not the queue answers."""
+    def account(self, epoch: int, *, now: int) -> bool:
+        """What really ran, by the accounting's word, whether or not the queue answers. True where it was due."""
         if self.ingest is not None and isinstance(self.door, Accounting):
-            self.ingest.turn(self.door, epoch, now=now)
+            return self.ingest.turn(self.door, epoch, now=now)
+        return False
 
     def _admit(self, number: int, admit: Callable[[], bool]) -> None:
         """One job that can't be booked stops no other."""

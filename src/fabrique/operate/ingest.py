@@ -62,10 +62,12 @@ class Ingest:
         self._deep_at: int | None = None
         self._missing: dict[str, int] = {}  # records that run, and since when the queue lacks them
 
-    def turn(self, accounting: Accounting, epoch: int, *, now: int) -> None:
-        """A look when one is due. An accounting that does not answer delays it; the next look is then a deep one."""
+    def turn(self, accounting: Accounting, epoch: int, *, now: int) -> bool:
+        """A look when one is due, and whether it was. An accounting that does not answer delays it; the next look is
+        then a deep one.
+        """
         if self._at is not None and 0 <= now - self._at < self.every_ms:
-            return
+            return False
         self._at = now
         deep = self._deep_at is None or not 0 <= now - self._deep_at < DEEP_EVERY_MS
         try:
@@ -75,9 +77,10 @@ class Ingest:
                 raise
             log.warning("engine %s: its accounting is read later: %s", self.cluster.engine, error)
             self._deep_at = None
-            return
+            return True
         if deep:
             self._deep_at = now
+        return True
 
     def look(self, accounting: Accounting, epoch: int | None, *, now: int, back_to: int | None = None) -> Counter[str]:
         """Reads from the watermark less the overlap, or from `back_to` where that is earlier; counts what it did.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, runtime_checkable
 
 from fabrique.apps.access.models import Project
-from fabrique.apps.jobs import cycle, intake
+from fabrique.apps.jobs import admission, intake
 from fabrique.apps.jobs.intake import Came
 from fabrique.apps.jobs.models import Job, Run
 from fabrique.apps.this_hub import ThisHub
@@ -22,6 +22,7 @@ from fabrique.definitions.cluster import Cluster, ClusterPartition
 from fabrique.engines.protocol import Observation
 from fabrique.engines.slurm.model import QueuedJob, Record, Tres, handle_of
 from fabrique.operate import decide
+from fabrique.operate.books import Books
 
 log = logging.getLogger("fabrique.loop")
 
@@ -131,15 +132,16 @@ class Intake:
 
 def admit_running(here: ThisHub, job: Job, came: Came, epoch: int, *, now: int) -> bool:
     """The hold and the run of a job that started at the door; what its budget does not cover is overrun."""
-    ask = decide.asked(here, [job])[0]
+    books = Books(here, now)
+    ask = decide.asked(here, [job], books)[0]
     offers = ask.offers or tuple(o for o in here.offers if o.partition == ask.spec.partition)
     sort = [o for o in offers if (o.device == "core") == (ask.spec.milli_devices == 0)]
     if not sort:
         log.warning("job %s runs on %s, which the hub does not serve", job.number, ask.spec.partition)
         return False
-    placement = decide.place(here, ask, sort[0], {"cores": [], "devices": []}, now=now)
+    placement = decide.place(here, ask, sort[0], {"cores": [], "devices": []}, books)
     why = reason("place.own-door", engine=came.engine)
-    return cycle.admit_running(job, placement, came.started_ms or now, why, epoch, now=now) is not None
+    return admission.admit_running(job, placement, came.started_ms or now, why, epoch, now=now) is not None
 
 
 # --- Slurm's words into ours --------------------------------------------------------------------------------------

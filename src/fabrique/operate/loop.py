@@ -10,29 +10,27 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Event
-from typing import Any
+from uuid import UUID
 
 from django.db import OperationalError, close_old_connections
 
-from fabrique.apps.catalogue import services as catalogue
 from fabrique.apps.jobs import cycle
-from fabrique.apps.jobs.cycle import Placement
 from fabrique.apps.jobs.models import HubState, Intent, Job, Run
+from fabrique.apps.jobs.settlement import BEGIN, LIVE
 from fabrique.apps.this_hub import ThisHub
-from fabrique.core.admission.filter import Offer
 from fabrique.core.admission.plan import Plan, Preempt
 from fabrique.core.admission.rules import Rules
-from fabrique.core.eligibility import Verdict
 from fabrique.core.errors import FabriqueError
 from fabrique.core.job import JobState
 from fabrique.core.reasons import Reason, reason
 from fabrique.engines.protocol import Engine
 from fabrique.operate import act, ahead, decide, duties, settle
+from fabrique.operate.books import Books
 from fabrique.operate.deciding import Deciding, rules_in_force
 from fabrique.operate.doors import Doors
-from fabrique.operate.engines import slots_of
 from fabrique.operate.metering import Metering
 from fabrique.operate.observe import Sight, intent_of, look
+from fabrique.operate.starting import Starting
 from fabrique.operate.what_if import Attendant
 
 log = logging.getLogger("fabrique.loop")
@@ -86,17 +84,20 @@ class Loop:
         sight = look(self.engines, runs, with_listings=cycle.has_unresolved())
         turn = Turn(silent=sight.silent)
         # 2. settle
-        turn.ended = self._settle(state, runs, sight, epoch)
+        settled = self._settle(state, runs, sight, epoch)
+        turn.ended = len(settled)
+        runs = [run for run in runs if run.pk not in settled]
         # 3. decide, 4. act
         if not state.observe_only:
             self._duties(now)
-            self._resolve(cycle.live_runs(), sight, epoch)
-            self._doors.take_in(cycle.live_runs(), sight, epoch, now=now)
-            self._doors.account(epoch, now=now)
-        self._decide_and_act(state, sight, epoch, turn)
+            self._resolve(runs, sight, epoch)
+            admitted = self._doors.take_in(runs, sight, epoch, now=now)
+            if self._doors.account(epoch, now=now) or admitted or any(run.state not in LIVE for run in runs):
+                runs = cycle.live_runs()
+        runs += self._decide_and_act(state, runs, sight, epoch, turn)
         if not state.observe_only:
             self._doors.show(sight)
-            self._doors.keep(cycle.live_runs(), now=self.clock())
+            self._doors.keep(runs, now=self.clock())
         self._replays.attend(now)
         took = round((time.monotonic() - begun) * 1000)
         last = {"last_cycle_ms": now, "last_cycle_took_ms": took, "silent": dict(sight.silent)}
@@ -105,14 +106,15 @@ class Loop:
 
     # --- settle ---------------------------------------------------------------------------------------------
 
-    def _settle(self, state: HubState, runs: Sequence[Run], sight: Sight, epoch: int) -> int:
+    def _settle(self, state: HubState, runs: Sequence[Run], sight: Sight, epoch: int) -> set[UUID]:
+        """Those that were settled."""
         now = self.clock()
         over = settle.write_down(runs, sight, now=now)
         if self._window_from is not None and now < self._window_from:
             self._window_from = None  # the clock was set back
         due = self._window_from is None or now - self._window_from >= WINDOW_MS
         if not over and not due:
-            return 0
+            return set()
         self._window_from = now
         return settle.book(self.here, self.metering, state, runs, over, sight, epoch, now=now)
 
@@ -121,6 +123,7 @@ class Loop:
     def _resolve(self, runs: Sequence[Run], sight: Sight, epoch: int) -> None:
         """Cancels that were asked for, and intents whose act may not have reached the engine."""
         now = self.clock()
+        begin = cycle.unresolved(runs)
         for run in runs:
             if run.engine in sight.silent:
                 continue
@@ -129,7 +132,7 @@ class Loop:
             elif run.job.status == JobState.ENDING.value:
                 for intent in Intent.objects.filter(run=run, act="preempt", acted_ms__isnull=True):
                     self._tell(intent, run, epoch)
-            for intent in Intent.objects.filter(run=run, act__in=cycle.BEGIN, resolved_ms__isnull=True):
+            for intent in begin.get(run.pk, ()):
                 self._retry(intent, run, sight, epoch, now)
 
     def _cancel(self, run: Run, epoch: int) -> None:
@@ -162,68 +165,70 @@ class Loop:
             act.tell(self.engines[run.engine], self.here, intent)
         except FabriqueError as error:
             log.warning("engine %s: %s on %s", run.engine, error.code, intent.id)
-            if error.code in _FOR_EVER and intent.act in cycle.BEGIN:
+            if error.code in _FOR_EVER and intent.act in BEGIN:
                 settle.refused(run, str(error), epoch, now=self.clock())
             return
-        cycle.acted(intent, epoch, now=self.clock())
+        cycle.acted([intent], epoch, now=self.clock())
 
     # --- decide ---------------------------------------------------------------------------------------------
 
-    def _decide_and_act(self, state: HubState, sight: Sight, epoch: int, turn: Turn) -> None:
+    def _decide_and_act(
+        self, state: HubState, runs: Sequence[Run], sight: Sight, epoch: int, turn: Turn
+    ) -> Sequence[Run]:
+        """The runs that this began."""
         now = self.clock()
         jobs = cycle.pending_jobs()
         if not state.observe_only:  # a restored hub does not know yet what became of them
             jobs = self._still_possible(jobs, now)
         turn.waiting = len(jobs)
-        runs = cycle.live_runs()
-        jobs += [run.job for run in runs if ahead.is_ahead(run)]
+        early = {str(run.job_id): run for run in runs if ahead.is_ahead(run)}
+        jobs += [run.job for run in early.values()]
         if not jobs:
-            return
-        asks = {str(a.job.number): a for a in decide.asked(self.here, jobs)}
+            return ()
+        books = Books(self.here, now)
+        asks = {str(a.job.number): a for a in decide.asked(self.here, jobs, books)}
         rules = replace(self.rules or rules_in_force(self.here, now), observe_only=state.observe_only)
-        for ask in asks.values():
-            if not ask.offers:
-                why = ask.refusal or reason("refuse.no-budget-in-kind", kind=", ".join(ask.spec.kinds))
-                cycle.wait(ask.job, why, None, now=now)
+        cycle.waits([(a.job, _none_fits(a), None) for a in asks.values() if not a.offers], now=now)
         deciding = self._deciding_under(epoch, state, now)
-        plan = deciding.plan(decide.rows(self.here, list(asks.values()), runs, rules, now=now), rules, now)
+        plan = deciding.plan(decide.rows(self.here, list(asks.values()), runs, rules, books, now=now), rules, now)
         if plan is None:
-            return
+            return ()
         cycle.remember(deciding.kept())
         for stop in plan.preempts:
             self._preempt(stop, runs, epoch)
-        self._begin(plan, asks, {str(r.job_id): r for r in runs if ahead.is_ahead(r)}, sight, epoch, turn)
-        for waiting in plan.waits:
-            cycle.wait(asks[waiting.job].job, waiting.reason, waiting.by_ms, now=now)
+        starting = Starting(self.here, self.engines, runs, sight.silent, books, now)
+        begun = self._begin(plan, asks, early, starting, epoch)
+        turn.started += [run.job_id for run in begun if not ahead.is_ahead(run)]
+        cycle.waits([(asks[w.job].job, w.reason, w.by_ms) for w in plan.waits], now=now)
+        return begun
 
     def _begin(
-        self,
-        plan: Plan,
-        asks: Mapping[str, decide.Asked],
-        early: Mapping[str, Run],
-        sight: Sight,
-        epoch: int,
-        turn: Turn,
-    ) -> None:
+        self, plan: Plan, asks: Mapping[str, decide.Asked], early: Mapping[str, Run], starting: Starting, epoch: int
+    ) -> list[Run]:
         """What starts now, in the planned order; then, on a cluster, what is next, released ahead of its turn."""
-        started = [s for s in plan.starts if s.job not in early]
-        begun = [(s.job, self._start(asks[s.job], s.partition, s.reason, sight, epoch)) for s in started]
-        turn.started += [int(job) for job, intent in begun if intent is not None]
-        now = self.clock()
+        began = starting.admit(((asks[s.job], s.partition, s.reason) for s in plan.starts if s.job not in early), epoch)
+        for intent in began:
+            if intent.act == "submit":
+                self._tell(intent, intent.run, epoch)
         promoted = [early[s.job] for s in plan.starts if s.job in early]
         ahead.promote(promoted)
-        self._doors.release(_releases(intent for _, intent in begun), promoted, epoch, now=now)
+        self._doors.release(_releases(began), promoted, epoch, now=self.clock())
         if not self._doors.look_ahead_ms:
-            return
-        soon = {w.job for w in ahead.chosen(plan, self._doors.look_ahead_ms, now)}
-        due = {s.job for s in plan.starts}
-        self._doors.recall([run for job, run in early.items() if job not in soon | due], epoch, now=now)
-        more = [
-            self._start(asks[w.job], asks[w.job].offers[0].partition, w.reason, sight, epoch, early=True)
-            for w in ahead.chosen(plan, self._doors.look_ahead_ms, now)
-            if w.job not in early and len({o.partition for o in asks[w.job].offers}) == 1
-        ]
-        self._doors.release(_releases(more), [], epoch, now=now, early=True)
+            return [intent.run for intent in began]
+        soon = ahead.chosen(plan, self._doors.look_ahead_ms, self.clock())
+        stays = {w.job for w in soon} | {s.job for s in plan.starts}
+        self._doors.recall([run for job, run in early.items() if job not in stays], epoch, now=self.clock())
+        more = starting.admit(
+            (
+                (asks[w.job], asks[w.job].offers[0].partition, w.reason)
+                for w in soon
+                if w.job not in early and len({o.partition for o in asks[w.job].offers}) == 1
+            ),
+            epoch,
+            early=True,
+        )
+        self._doors.release(_releases(more), [], epoch, now=self.clock(), early=True)
+        return [intent.run for intent in (*began, *more)]
 
     def _deciding_under(self, epoch: int, state: HubState, now: int) -> Deciding:
         """What is remembered is the leader's: who takes the lease over goes on from what was kept."""
@@ -246,56 +251,6 @@ class Loop:
                 cycle.refuse(job, late[job.pk], now=now)
         return [job for job in jobs if job.pk not in late]
 
-    def _lawful(self, ask: decide.Asked, now: int) -> bool:
-        """The rules of sovereignty once more, at placement; each evaluation leaves a record."""
-        for name in ask.spec.datasets:
-            decision = catalogue.bind(name, f"job:{ask.job.key}", now=now, moment="placement")
-            if decision.verdict is not Verdict.PASS:
-                cycle.refuse(ask.job, reason("refuse.sovereignty", dataset=name, rule=decision.ground.rule), now=now)
-                return False
-        return True
-
-    def _start(
-        self, ask: decide.Asked, partition: str, why: Reason, sight: Sight, epoch: int, *, early: bool = False
-    ) -> Intent | None:
-        """The intent of its start; None when it has to wait after all, which it is told. `early`: ahead of its turn."""
-        now = self.clock()
-        offers = [o for o in ask.offers if o.partition == partition]
-        engine_name = offers[0].engine
-        if engine_name in sight.silent:
-            cycle.wait(ask.job, reason("wait.engine", engine=engine_name), None, now=now)
-            return None
-        if not self._lawful(ask, now):
-            return None
-        if self.here.deployment.cluster and not ask.job.door and act.account(self.here, ask.job) is None:
-            cycle.wait(ask.job, reason("wait.account", engine=engine_name), None, now=now)
-            return None
-        for offer in offers:
-            bound = self._bound(offer, ask)
-            if bound is not None:
-                bound |= {ahead.MARK: True} if early else {}
-                return self._admit(ask, decide.place(self.here, ask, offer, bound, now=now), why, epoch)
-        # enough in all, but not in one piece
-        lack = reason("wait.accelerators", partition=partition, asked=ask.spec.milli_devices, free=0)
-        cycle.wait(ask.job, lack, None, now=now)
-        return None
-
-    def _bound(self, offer: Offer, ask: decide.Asked) -> dict[str, Any] | None:
-        """Its cores and devices on this machine; on a cluster they are the cluster's to choose."""
-        if self.here.deployment.cluster is not None:
-            return {"cores": [], "devices": []}
-        capacity = self.engines[offer.engine].capacity()
-        slots = slots_of(self.here, offer.kind, capacity.devices)
-        return act.bind(capacity.cores, slots, cycle.live_runs(), ask.spec)
-
-    def _admit(self, ask: decide.Asked, placement: Placement, why: Reason, epoch: int) -> Intent | None:
-        """A submission is told to the engine at once; releases go together, in order."""
-        intent = cycle.admit(ask.job, placement, why, epoch, now=self.clock())
-        if intent is not None and intent.act == "submit":
-            run = Run.objects.select_related("job__project", "job__allocation").get(pk=intent.run_id)
-            self._tell(intent, run, epoch)
-        return intent
-
     # --- duties ---------------------------------------------------------------------------------------------
 
     def _duties(self, now: int) -> None:
@@ -305,8 +260,13 @@ class Loop:
         duties.perform(self.here, now=now)
 
 
-def _releases(intents: Iterable[Intent | None]) -> list[Intent]:
-    return [intent for intent in intents if intent is not None and intent.act == "release"]
+def _releases(intents: Iterable[Intent]) -> list[Intent]:
+    """A submission is told to its engine at once; releases go together, in order."""
+    return [intent for intent in intents if intent.act == "release"]
+
+
+def _none_fits(ask: decide.Asked) -> Reason:
+    return ask.refusal or reason("refuse.no-budget-in-kind", kind=", ".join(ask.spec.kinds))
 
 
 def run(loop: Loop, stop: Event, *, every_s: float = 0.5, on_turn: Callable[[Turn], None] | None = None) -> None:

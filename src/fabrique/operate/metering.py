@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from typing import Final, TypedDict
 
 from fabrique.apps.energy.models import Window as WindowRow
-from fabrique.apps.jobs.cycle import Seen
 from fabrique.apps.jobs.models import HubState, Run, RunState
+from fabrique.apps.jobs.settlement import Seen
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core import booking

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from fabrique.apps.jobs.cycle import Seen
 from fabrique.apps.jobs.models import Run, RunState
+from fabrique.apps.jobs.settlement import Seen
 from fabrique.core.energy import measured
 from fabrique.core.errors import FabriqueError
 from fabrique.engines.protocol import Engine, Observation

@@ -28,6 +28,7 @@ from fabrique.core.reasons import reason
 from fabrique.engines import binding, records
 from fabrique.engines.local import LocalEngine
 from fabrique.operate import decide
+from fabrique.operate.books import Books
 from fabrique.operate.observe import intent_of
 
 _PREFIX = "run-"
@@ -110,12 +111,13 @@ def _job_of(run: Forgotten) -> Job | None:
 
 def _adopt(here: ThisHub, job: Job, run: Forgotten, *, now: int) -> bool:
     """The row, the hold and the intent that the lost database had; False when the budget does not cover it."""
-    ask = decide.asked(here, [job])[0]
+    books = Books(here, now)
+    ask = decide.asked(here, [job], books)[0]
     if not ask.offers:
         return False
     offer = ask.offers[0]
     bound: dict[str, object] = {"cores": list(run.cores), "devices": _devices(here, run, ask.spec.milli_devices)}
-    placement = decide.place(here, ask, offer, bound, now=now)
+    placement = decide.place(here, ask, offer, bound, books)
     hold = uuid.uuid4()
     try:
         with ledger.batch("hold", {"run": str(run.run_id), "adopted": "after a restore"}, now=now) as acts:

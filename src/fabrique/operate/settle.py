@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from uuid import UUID
 
-from fabrique.apps.jobs import cycle
-from fabrique.apps.jobs.cycle import Seen
+from fabrique.apps.jobs import cycle, settlement
 from fabrique.apps.jobs.models import HubState, Intent, Run, RunState
+from fabrique.apps.jobs.settlement import BEGIN, Seen, Settlement
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core.energy import Window
@@ -25,6 +26,7 @@ _ENDS = frozenset(e.value for e in EndState)
 
 def write_down(runs: Sequence[Run], sight: Sight, *, now: int) -> list[Run]:
     """Signs of life into the runs' rows; answers those that are over, as ended or lost."""
+    alive: list[tuple[Run, Seen]] = []
     for run in runs:
         seen = sight.runs.get(str(run.id))
         if seen is None:
@@ -38,7 +40,8 @@ def write_down(runs: Sequence[Run], sight: Sight, *, now: int) -> list[Run]:
                 intent_of(run), "lost", "lost", started_ms=run.started_ms, last_seen_ms=run.seen_ms
             )
         else:
-            cycle.observe(run, seen, now=now)
+            alive.append((run, seen))
+    settlement.observe(alive, now=now)
     return [r for r in runs if (s := sight.runs.get(str(r.id))) and s.state in ("ended", "lost")]
 
 
@@ -48,7 +51,7 @@ def _vanished(run: Run, seen: Seen, sight: Sight, now: int) -> bool:
         return False
     if now - (run.seen_ms or run.planned_ms) < INTENT_TIMEOUT_MS:
         return False
-    intent = Intent.objects.filter(run=run, act__in=cycle.BEGIN).first()
+    intent = Intent.objects.filter(run=run, act__in=BEGIN).first()
     if intent is None:
         return True
     intent.absences += 1
@@ -66,22 +69,23 @@ def book(
     epoch: int,
     *,
     now: int,
-) -> int:
-    """The energy of the window and the charges of what is over, as one entry. Answers how many runs were settled."""
-    settled = 0
+) -> set[UUID]:
+    """The energy of the window and the charges of what is over, as one entry. Answers the runs that are settled."""
+    settled = set()
     with ledger.batch("cycle", {"epoch": epoch}, now=now) as acts:
         cycle.check_lease(epoch)
         metering.close(acts, state, runs, sight.runs)
+        ends = Settlement(acts, over, now=now)
         for run in over:
             try:
-                with acts.apart():
+                with acts.apart_in_lines():
                     seen = sight.runs[str(run.id)]
                     was = here.actual(_life(run, seen, now))
-                    said = was.name if here.hourly else ""
-                    cycle.settle(acts, run, seen, was.factor.mg_per_kwh, said, now=now)
-                settled += 1
+                    ends.settle(run, seen, was.factor.mg_per_kwh, was.name if here.hourly else "")
+                settled.add(run.pk)
             except Exception:
                 log.exception("run %s can't be settled; its hold stands until it can", run.id)
+        ends.write()
     return settled
 
 
@@ -97,4 +101,5 @@ def refused(run: Run, why: str, epoch: int, *, now: int) -> None:
     seen = Seen(intent_of(run), "ended", "not-started", error=why)
     with ledger.batch("cycle", {"epoch": epoch}, now=now) as acts:
         cycle.check_lease(epoch)
-        cycle.settle(acts, run, seen, 0, now=now)
+        settlement.settle(acts, run, seen, 0, now=now)
+    run.state = RunState.ABANDONED

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from statistics import median_low
 from typing import Final
 
 from fabrique.apps.jobs import cycle
 from fabrique.apps.jobs.models import Job, Run, RunState
-from fabrique.apps.ledger import services as ledger
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core.admission import decide as decisions
 from fabrique.core.admission import explain as told
@@ -17,11 +16,10 @@ from fabrique.core.admission import filter as fits
 from fabrique.core.admission.decide import Memory
 from fabrique.core.admission.explain import Explained, Kind, Variant
 from fabrique.core.admission.state import JobRow
-from fabrique.core.booking import Policy
 from fabrique.core.energy import extended_walltime
 from fabrique.core.job import MILLI, JobSpec, JobState
-from fabrique.core.units import Unit
 from fabrique.operate import decide
+from fabrique.operate.books import Books
 from fabrique.operate.decide import Asked
 from fabrique.operate.deciding import history_of, rules_in_force
 
@@ -34,16 +32,17 @@ def why(here: ThisHub, job: Job, *, now: int) -> Explained | None:
     if job.status != JobState.PENDING.value:
         return None
     state = cycle.hub_state()
-    asks = [a for a in decide.asked(here, cycle.pending_jobs()) if a.offers]
+    books = Books(here, now)
+    asks = [a for a in decide.asked(here, cycle.pending_jobs(), books) if a.offers]
     own = next((a for a in asks if a.job.pk == job.pk), None)
     if own is None:
         return None
     rules = replace(rules_in_force(here, now), observe_only=state.observe_only)
-    rows = decide.rows(here, asks, cycle.live_runs(), rules, now=now)
+    rows = decide.rows(here, asks, cycle.live_runs(), rules, books, now=now)
     history = decisions.passed(Memory(history_of(state.decided, now)), rows, rules, now)
     row = next(r for r in rows.jobs if r.id == str(job.number))
     walltimes = told.shorter(row, decisions.step(rows, rules, now, history), rows, now)
-    variants = list(_Asker(here, own, ledger.policies(str(job.allocation_id)), now).variants(walltimes))
+    variants = list(_Asker(here, own, books).variants(walltimes))
     return told.explain(rows, rules, history, row.id, variants, now, typical_permille=typical_permille())
 
 
@@ -63,8 +62,7 @@ class _Asker:
 
     here: ThisHub
     ask: Asked
-    limits: Mapping[Unit, Policy]
-    now: int
+    books: Books
 
     def variants(self, walltimes: tuple[int, ...]) -> Iterator[Variant]:
         """The smallest change of each kind first."""
@@ -127,8 +125,9 @@ class _Asker:
 
     def _row(self, spec: JobSpec) -> JobRow | None:
         """The row that the loop would make of it; None where no partition or no budget would take it."""
-        offers = tuple(o for o in fits.candidates(spec, self.here.offers)[0] if o.unit in self.limits)
+        limits = self.books.policies(str(self.ask.job.allocation_id))
+        offers = tuple(o for o in fits.candidates(spec, self.here.offers)[0] if o.unit in limits)
         if not offers:
             return None
         changed = Asked(self.ask.job, spec, offers, None)
-        return decide.job_row(self.here, changed, self.limits, self.here.frozen(offers[0].unit, self.now))
+        return decide.job_row(self.here, changed, self.books)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from fabrique.apps.jobs.models import Job
@@ -16,7 +16,12 @@ def to_json(spec: JobSpec) -> dict[str, Any]:
 
 
 def of(job: Job) -> JobSpec:
-    data: dict[str, Any] = dict(job.spec)
-    del data["script_sha256"]
-    data = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-    return JobSpec(script=job.script, **data)
+    return replace(needs(job), script=job.script)
+
+
+def needs(job: Job) -> JobSpec:
+    """What it asks for alone, with an empty script: scripts are long, and few have to read them."""
+    data: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list) else v for k, v in job.spec.items() if k != "script_sha256"
+    }
+    return JobSpec(script="", **data)

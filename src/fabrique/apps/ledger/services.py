@@ -58,20 +58,45 @@ class Batch:
         self._pending: dict[Key, int] = {}
         self._opened: list[Hold] = []
         self._settled: list[Hold] = []
+        # what the tables said: the ledger's lock keeps them so until the batch is written
+        self._balances: dict[Key, int] = {}
+        self._policies: dict[str, dict[Unit, Policy]] = {}
+        self._unsettled: set[uuid.UUID] = set()
 
     @contextmanager
     def apart(self) -> Iterator[None]:
         """A part of the batch that leaves no trace, in rows or in lines, when it raises."""
-        kept = (list(self._lines), dict(self._pending), list(self._opened), list(self._settled))
+        with self.apart_in_lines(), transaction.atomic():
+            yield
+
+    @contextmanager
+    def apart_in_lines(self) -> Iterator[None]:
+        """The same for a part that writes no rows: without a savepoint of its own."""
+        lines, opened, settled = len(self._lines), len(self._opened), len(self._settled)
         try:
-            with transaction.atomic():
-                yield
+            yield
         except BaseException:
-            self._lines, self._pending, self._opened, self._settled = kept
+            for line in self._lines[lines:]:
+                self._pending[line.account, line.unit] -= line.value
+            del self._lines[lines:], self._opened[opened:], self._settled[settled:]
             raise
 
     def balance(self, account: str, unit: Unit) -> int:
-        return balance(account, unit) + self._pending.get((account, unit), 0)
+        key = (account, unit)
+        if key not in self._balances:
+            self._balances[key] = balance(account, unit)
+        return self._balances[key] + self._pending.get(key, 0)
+
+    def policies(self, allocation: str) -> dict[Unit, Policy]:
+        if allocation not in self._policies:
+            self._policies[allocation] = policies(allocation)
+        return self._policies[allocation]
+
+    def holds(self, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, Hold]:
+        """These holds, in one question; which of them are settled is then known."""
+        found = Hold.objects.in_bulk(list(ids))
+        self._unsettled |= {pk for pk, hold in found.items() if hold.settled_id is None}
+        return found
 
     def add(self, lines: Sequence[Line]) -> None:
         """Lines of an act from `core.booking`. Raises `ledger.unbalanced`."""
@@ -84,7 +109,7 @@ class Batch:
     def hold(self, allocation: str, pool: str, amounts: Iterable[Amount], frozen: Frozen, hold_id: uuid.UUID) -> Hold:
         """Sets an upper bound aside. Raises `ledger.overdraft` beyond what the allocation's policies allow."""
         held = tuple(amounts)
-        self.add(booking.hold(allocation, held, policies(allocation), self.balance, str(hold_id)))
+        self.add(booking.hold(allocation, held, self.policies(allocation), self.balance, str(hold_id)))
         row = Hold(
             id=hold_id,
             allocation=allocation,
@@ -110,8 +135,8 @@ class Batch:
         return {u: min(v, held.get(u, v)) for u, v in actual.items()}
 
     def _settle_once(self, hold: Hold) -> None:
-        fresh = Hold.objects.filter(pk=hold.pk, settled__isnull=True).exists() or hold in self._opened
-        if not fresh or hold in self._settled:
+        known = hold.pk in self._unsettled or hold in self._opened
+        if hold in self._settled or not (known or Hold.objects.filter(pk=hold.pk, settled__isnull=True).exists()):
             raise FabriqueError("ledger.hold-settled", hold=str(hold.id))
         self._settled.append(hold)
 

@@ -1,0 +1,34 @@
+"""What ledger and rates say at one instant, each asked once: a turn looks at thousands of jobs of a few allocations."""
+
+from __future__ import annotations
+
+from fabrique.apps.ledger import services as ledger
+from fabrique.apps.this_hub import ThisHub
+from fabrique.core.booking import Frozen, Policy
+from fabrique.core.units import Unit
+
+
+class Books:
+    """For reading only: whoever books looks again, under the ledger's lock."""
+
+    def __init__(self, here: ThisHub, now: int) -> None:
+        self._here, self._now = here, now
+        self._policies: dict[str, dict[Unit, Policy]] = {}
+        self._balances: dict[tuple[str, Unit], int] = {}
+        self._frozen: dict[Unit, Frozen] = {}
+
+    def policies(self, allocation: str) -> dict[Unit, Policy]:
+        if allocation not in self._policies:
+            self._policies[allocation] = ledger.policies(allocation)
+        return self._policies[allocation]
+
+    def balance(self, account: str, unit: Unit) -> int:
+        if (account, unit) not in self._balances:
+            self._balances[account, unit] = ledger.balance(account, unit)
+        return self._balances[account, unit]
+
+    def frozen(self, unit: Unit) -> Frozen:
+        """The factor and the price that a hold made now would freeze."""
+        if unit not in self._frozen:
+            self._frozen[unit] = self._here.frozen(unit, self._now)
+        return self._frozen[unit]
