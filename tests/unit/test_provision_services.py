@@ -54,7 +54,7 @@ def hub(folder: Path, **changed: Any) -> Any:
         "qos": "{project}-{pool}",
         **changed,
     }
-    return SimpleNamespace(deployment=SimpleNamespace(cluster=CLUSTER.model_copy(update=given)))
+    return SimpleNamespace(deployment=SimpleNamespace(cluster=CLUSTER.model_copy(update=given)), home=folder)
 
 
 def book(folder: Path) -> dict[str, Any]:
@@ -185,6 +185,22 @@ def test_the_end_of_an_award_closes_its_account(tmp_path: Path, operator: Person
     assert done is not None
     account = book(tmp_path)["accounts"][a.project.code]
     assert (account["grpjobs"], account["grpsubmitjobs"], account["users"]) == ("0", "0", {"ana": {}})
+
+
+def test_a_hub_that_submits_for_everybody_has_a_seat_everywhere(
+    tmp_path: Path, operator: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sacctmgr.install(tmp_path)
+    a = project("ana", "ana")
+    owner = SimpleNamespace(pw_name="fabrique")
+    monkeypatch.setattr(provision, "pwd", SimpleNamespace(getpwuid=lambda _uid: owner))
+    place = SimpleNamespace(stat=lambda: SimpleNamespace(st_uid=990))
+    for run_as, users in (("own", {"ana", "fabrique"}), ("login", {"ana"})):
+        here = hub(tmp_path, run_as=run_as)
+        here.home = place
+        provision.apply(here, operator, now=T0)
+        seats = book(tmp_path)["accounts"][a.project.code]["users"]
+        assert {login for login, seat in seats.items() if seat.get("maxjobs") != "0"} == users
 
 
 def test_who_has_no_login_is_named(tmp_path: Path, operator: Person) -> None:

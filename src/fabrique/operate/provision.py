@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pwd
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from fabrique.apps.this_hub import ThisHub
 from fabrique.core import drift, provision
 from fabrique.core.errors import FabriqueError
 from fabrique.core.naming import Naming
-from fabrique.core.provision import Found, Site, Wanted
+from fabrique.core.provision import Found, Member, Site, Wanted
 from fabrique.core.provision_plan import Change, Left, Plan, changes
 from fabrique.core.units import Unit, time_unit
 from fabrique.definitions.cluster import Cluster
@@ -77,7 +78,7 @@ def accounting_of(cluster: Cluster) -> Accounting:
 def prepare(here: ThisHub, person: Person, *, now: int) -> Prepared:
     """Raises `right.denied`, `provision.none`, `provision.rule`, `engine.unavailable`, `engine.garbage`."""
     rights.require(person, RIGHT, now=now)
-    return _look(cluster_of(here), now=now)
+    return _look(here, now=now)
 
 
 def apply(here: ThisHub, person: Person, *, now: int, done: Done = _silent) -> Outcome:
@@ -111,9 +112,9 @@ def follow(here: ThisHub, *, now: int) -> Outcome | None:
     if last is None:
         return None
     names = services.names(cluster.engine, _rules(cluster), Taken(), units=last.tres, now=now)
-    if _desired(cluster, names, last.tres, now=now) == last.wanted:
+    if _desired(here, names, last.tres, now=now) == last.wanted:
         return None
-    prepared = _look(cluster, now=now)
+    prepared = _look(here, now=now)
     by_hand = changes(last.wanted, prepared.found).changes
     ours = tuple(change for change in prepared.plan.changes if change not in by_hand)
     services.keep(cluster.engine, prepared.names, now=now)
@@ -128,13 +129,14 @@ def follow(here: ThisHub, *, now: int) -> Outcome | None:
 # --- steps ------------------------------------------------------------------------------------------------------------
 
 
-def _look(cluster: Cluster, *, now: int) -> Prepared:
+def _look(here: ThisHub, *, now: int) -> Prepared:
+    cluster = cluster_of(here)
     accounting = accounting_of(cluster)
     found, tres = accounting.read(), _tres(cluster, accounting.tracked())
     below = {a.name for a in found.accounts.values() if a.parent == cluster.parent}
     taken = Taken(frozenset(found.accounts), frozenset(found.qos), below)
     names = services.names(cluster.engine, _rules(cluster), taken, units=tres, now=now)
-    wanted = _desired(cluster, names, tres, now=now)
+    wanted = _desired(here, names, tres, now=now)
     return Prepared(cluster, names, tres, wanted, found, changes(wanted, found))
 
 
@@ -171,9 +173,23 @@ def _make(
     return [s for s in dict.fromkeys(steps) if s not in undone], refused
 
 
-def _desired(cluster: Cluster, names: Names, tres: Mapping[Unit, str], *, now: int) -> Wanted:
+def _desired(here: ThisHub, names: Names, tres: Mapping[Unit, str], *, now: int) -> Wanted:
+    cluster, found = cluster_of(here), services.allocations(names)
     site = Site(cluster.cluster, cluster.parent, names.pools, tres)
-    return provision.desired(services.allocations(names), services.members(now=now), site, now)
+    members = services.members(now=now)
+    own = _own_login(here) if cluster.run_as == "own" else None
+    if own is not None:  # who submits for everybody needs a seat everywhere
+        members = {a.project: [*members.get(a.project, ()), Member("the hub", own)] for a in found}
+    return provision.desired(found, members, site, now)
+
+
+def _own_login(here: ThisHub) -> str | None:
+    """Of the user that the hub runs as: whose its home is. Root submits for nobody."""
+    uid = here.home.stat().st_uid
+    try:
+        return pwd.getpwuid(uid).pw_name if uid else None
+    except KeyError:
+        return None
 
 
 def _rules(cluster: Cluster) -> Naming:

@@ -57,7 +57,8 @@ gaudi_at() {
         sed -n "s/^ *$1 *, *\([0-9a-fA-F:.]*\) *\$/\1/p"
 }
 
-# limit VENDOR INDEX: the limit in force, in whole watts. Only nvidia-smi's answers were seen on hardware.
+# limit VENDOR INDEX: the limit in force, in whole watts. Written from the vendors' documents,
+# not tried on hardware.
 limit() {
     case $1 in
     nvidia) ask nvidia-smi -i "$2" --query-gpu=power.limit --format=csv,noheader,nounits | whole ;;
