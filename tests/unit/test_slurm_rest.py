@@ -1,0 +1,267 @@
+"""slurmrestd at a real socket: a daemon that says 200 and means no, passes things over, stops half-way, or hangs."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import threading
+import time
+from base64 import urlsafe_b64decode
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from fabrique.core.errors import FabriqueError
+from fabrique.engines.slurm.model import Change, Order
+from fabrique.engines.slurm.rest import RestTransport
+
+KEY = b"0123456789abcdef0123456789abcdef"
+NOW = 1_795_986_041
+Answer = tuple[int, bytes] | Callable[[BaseHTTPRequestHandler], None]
+
+
+class Daemon:
+    """Answers by (method, path); keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.answers: dict[tuple[str, str], Answer] = {}
+        self.asked: list[tuple[str, str, dict[str, list[str]], Any, str, str]] = []
+        daemon = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def handle_any(self) -> None:
+                parts = urlsplit(self.path)
+                size = int(self.headers.get("Content-Length") or 0)
+                body = json.loads(self.rfile.read(size)) if size else None
+                who, token = self.headers["X-SLURM-USER-NAME"], self.headers["X-SLURM-USER-TOKEN"]
+                daemon.asked.append((self.command, parts.path, parse_qs(parts.query), body, who, token))
+                answer = daemon.answers.get((self.command, parts.path), (404, b"{}"))
+                if callable(answer):
+                    answer(self)
+                    return
+                self.send_response(answer[0])
+                self.send_header("Content-Length", str(len(answer[1])))
+                self.end_headers()
+                self.wfile.write(answer[1])
+
+            do_GET = do_POST = do_DELETE = handle_any
+
+            def log_message(self, *args: object) -> None:
+                return
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def says(self, method: str, path: str, document: object, status: int = 200) -> None:
+        self.answers[method, path] = (status, json.dumps(document).encode())
+
+
+@pytest.fixture
+def daemon() -> Iterator[Daemon]:
+    made = Daemon()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    path = tmp_path / "jwt.key"
+    path.write_bytes(KEY)
+    return path
+
+
+@pytest.fixture
+def connect(daemon: Daemon, key: Path) -> Callable[..., RestTransport]:
+    def make(api: str | None = "v0.0.40", timeout_s: float = 5.0) -> RestTransport:
+        return RestTransport(daemon.url, key, "slurm", api, timeout_s, lambda: NOW)
+
+    return make
+
+
+def job(number: int = 7, **fields: object) -> dict[str, object]:
+    submitted = {"set": True, "infinite": False, "number": NOW}
+    return {"job_id": number, "name": "a", "job_state": ["PENDING"], "submit_time": submitted, **fields}
+
+
+def order(**changes: Any) -> Order:
+    whole = {"intent": "run-00000001", "script": b"#!/bin/sh\n", "user": "alice", "account": "lab_a", "qos": None}
+    more = {"partition": "gpu", "nodes": 2, "cores": 4, "memory_mb": 100, "gres": "gpu:h100:2", "limit_ms": 90_000}
+    places = {"output": "/runs/out.log", "folder": "/runs", "environment": {"A": "b"}}
+    return Order(**{**whole, **more, **places, **changes})
+
+
+def test_each_request_brings_a_token_of_its_own_that_soon_ends(daemon: Daemon, connect: Callable[..., Any]) -> None:
+    daemon.says("GET", "/slurm/v0.0.40/jobs", {"jobs": [job()], "errors": []})
+    connect().queue()
+    _, path, _, _, who, token = daemon.asked[0]
+    head, claims, sign = token.split(".")
+    made = hmac.new(KEY, f"{head}.{claims}".encode(), hashlib.sha256).digest()
+    said = json.loads(urlsafe_b64decode(claims + "=="))
+    assert urlsafe_b64decode(sign + "==") == made and who == said["sun"] == "slurm"
+    assert NOW < said["exp"] <= NOW + 300 and token not in path
+
+
+def test_a_submission_is_its_user_s_own(daemon: Daemon, connect: Callable[..., Any]) -> None:
+    daemon.says("POST", "/slurm/v0.0.40/job/submit", {"job_id": 12, "errors": []})
+    assert connect().submit(order()) == 12
+    _, _, _, body, who, _ = daemon.asked[0]
+    asked = body["job"]
+    assert who == "alice" and asked["requeue"] is False and asked["environment"] == ["A=b"]
+    assert (asked["tres_per_node"], asked["nodes"], asked["time_limit"]) == ("gres/gpu:h100:2", "2", 2)
+
+
+def test_two_hundred_with_errors_is_an_error(daemon: Daemon, connect: Callable[..., Any]) -> None:
+    daemon.says(
+        "GET", "/slurm/v0.0.40/jobs", {"jobs": [job()], "errors": [{"error": "Unable to contact slurm controller"}]}
+    )
+    with pytest.raises(FabriqueError, match=r"engine\.unavailable"):
+        connect().queue()
+    daemon.says("POST", "/slurm/v0.0.40/job/submit", {"errors": [{"description": "Invalid account"}]})
+    with pytest.raises(FabriqueError, match=r"engine\.refused.*Invalid account"):
+        connect().submit(order())
+
+
+def test_a_submission_that_names_its_job_happened_whatever_stands_beside(
+    daemon: Daemon, connect: Callable[..., Any]
+) -> None:
+    """The oldest daemon reports a held job as an error, with its id."""
+    said = {"errors": [{"error_code": 2042, "error": "Job is in held state, pending scheduler release"}], "job_id": 40}
+    daemon.says("POST", "/slurm/v0.0.38/job/submit", said)
+    assert connect("v0.0.38").submit(order(held=True)) == 40
+
+
+def test_what_the_daemon_passed_over_is_read_back(daemon: Daemon, connect: Callable[..., Any]) -> None:
+    daemon.says("POST", "/slurm/v0.0.40/job/7", {"errors": []})
+    daemon.says("GET", "/slurm/v0.0.40/job/7", {"jobs": [job(comment="old", priority=5)], "errors": []})
+    denied = connect().change([Change(7, comment="new")])
+    assert [(one.job_id, one.why) for one in denied] == [(7, "slurmrestd took no notice")]
+    daemon.says("GET", "/slurm/v0.0.40/job/7", {"jobs": [job(comment="new", priority=5)], "errors": []})
+    assert connect().change([Change(7, comment="new", priority=5)]) == []
+
+
+def test_a_refused_change_stops_no_other(daemon: Daemon, connect: Callable[..., Any]) -> None:
+    daemon.says("POST", "/slurm/v0.0.40/job/7", {"errors": [{"error": "Invalid job id specified"}]}, 500)
+    daemon.says("POST", "/slurm/v0.0.40/job/8", {"errors": []})
+    daemon.says("GET", "/slurm/v0.0.40/job/8", {"jobs": [job(8, comment="new")], "errors": []})
+    denied = connect().change([Change(7, comment="new"), Change(8, comment="new")])
+    assert [one.job_id for one in denied] == [7]
+
+
+def test_one_element_that_cannot_be_read_hides_no_other(daemon: Daemon, connect: Callable[..., Any]) -> None:
+    elements = [job(7), job(8, submit_time="yesterday"), {"job_id": []}, 3, job(9)]
+    daemon.says("GET", "/slurm/v0.0.40/jobs", {"jobs": elements, "errors": []})
+    jobs, unread = connect().queue()
+    assert [one.job_id for one in jobs] == [7, 9] and len(unread) == 3
+
+
+def half(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "5000")
+    handler.end_headers()
+    handler.wfile.write(b'{"jobs": [')
+
+
+def hang(handler: BaseHTTPRequestHandler) -> None:
+    time.sleep(3)
+
+
+def drip(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    for _ in range(100):
+        handler.wfile.write(b" ")
+        handler.wfile.flush()
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ((200, b"<html>"), "engine.garbage"),
+        ((200, b"[1, 2]"), "engine.garbage"),
+        ((200, b'{"jobs": 7, "errors": []}'), "engine.garbage"),
+        ((200, b'{"errors": []}'), "engine.garbage"),
+        ((200, b"[" * 100_000), "engine.garbage"),
+        ((500, b"INTERNAL"), "engine.unavailable"),
+        ((401, b""), "engine.unavailable"),
+        ((511, b'{"errors": [{"error": "Authentication failure"}]}'), "engine.unavailable"),
+        (half, "engine.unavailable"),
+        (hang, "engine.unavailable"),
+        (drip, "engine.unavailable"),
+    ],
+    ids=["page", "list", "number", "nothing", "deep", "500", "401", "511", "half", "hang", "drip"],
+)
+def test_what_is_no_answer(daemon: Daemon, connect: Callable[..., Any], answer: Answer, code: str) -> None:
+    daemon.answers["GET", "/slurm/v0.0.40/jobs"] = answer
+    begin = time.monotonic()
+    with pytest.raises(FabriqueError) as caught:
+        connect(timeout_s=0.5).queue()
+    assert caught.value.code == code and time.monotonic() - begin < 3
+    assert KEY.decode() not in str(caught.value)
+
+
+def test_nobody_there(key: Path) -> None:
+    with pytest.raises(FabriqueError, match=r"engine\.unavailable"):
+        RestTransport("http://127.0.0.1:1", key, "slurm", "v0.0.40").queue()
+
+
+def test_a_key_that_is_gone(daemon: Daemon, key: Path, connect: Callable[..., Any]) -> None:
+    transport = connect()
+    key.unlink()
+    with pytest.raises(FabriqueError, match=r"engine\.unavailable"):
+        transport.queue()
+    assert daemon.asked == []
+
+
+def test_the_newest_version_that_serves_both_is_chosen(daemon: Daemon, connect: Callable[..., Any]) -> None:
+    paths = ["/slurm/v0.0.41/jobs/", "/slurm/v0.0.42/jobs/", "/slurmdb/v0.0.41/jobs/", "/slurmdb/v0.0.40/jobs/"]
+    daemon.says("GET", "/openapi/v3", {"paths": {path: {} for path in paths}})
+    assert connect(None).api == "v0.0.41"
+    daemon.says("GET", "/openapi/v3", {"paths": {"/slurm/v0.0.99/jobs": {}}})
+    with pytest.raises(FabriqueError, match="no version known"):
+        connect(None).queue()
+
+
+def test_duplicates_are_asked_for_where_one_flag_turns_the_others_off(
+    daemon: Daemon, connect: Callable[..., Any]
+) -> None:
+    for api in ("v0.0.38", "v0.0.40"):
+        daemon.says("GET", f"/slurmdb/{api}/jobs", {"jobs": [], "errors": []})
+        connect(api).records(since_ms=NOW * 1000)
+    old, new = (asked[2] for asked in daemon.asked)
+    assert old == {"skip_steps": ["true"], "start_time": [f"uts{NOW}"]}
+    assert new == {**old, "show_duplicates": ["true"]}
+
+
+def test_ids_are_numbers_and_names_are_names(daemon: Daemon, connect: Callable[..., Any]) -> None:
+    """The oldest daemon exits when it is asked for a job that is no number."""
+    with pytest.raises(ValueError):
+        connect().records(jobs=["abc"])
+    with pytest.raises(FabriqueError, match=r"job\.field"):
+        connect().records(names=["a,b&step=x"])
+    assert daemon.asked == []
+
+
+def test_what_it_cannot_do_is_refused(daemon: Daemon, connect: Callable[..., Any]) -> None:
+    with pytest.raises(FabriqueError, match=r"engine\.refused"):
+        connect().requeue([7], hold=True)
+    with pytest.raises(FabriqueError, match=r"engine\.refused"):
+        connect("v0.0.38").change([Change(7, admin_comment="x")])
+    with pytest.raises(FabriqueError, match=r"engine\.refused"):
+        connect("v0.0.38").submit(order(signal="USR1", lead_ms=1_000))
+    assert daemon.asked == []
+
+
+def test_a_cancel_of_what_is_over_is_no_error(daemon: Daemon, connect: Callable[..., Any]) -> None:
+    daemon.says("DELETE", "/slurm/v0.0.40/job/7_3", {"errors": [{"error": "Invalid job id specified"}]}, 500)
+    connect().cancel([(7, 3)])
+    daemon.says("DELETE", "/slurm/v0.0.40/job/8", {"errors": [{"error": "Access/permission denied"}]}, 500)
+    with pytest.raises(FabriqueError, match=r"engine\.refused"):
+        connect().cancel([8])
