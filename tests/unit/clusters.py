@@ -16,7 +16,7 @@ from fabrique.core.errors import FabriqueError
 from fabrique.definitions import deployment as files
 from fabrique.definitions.cluster import Cluster, ClusterPartition
 from fabrique.engines.protocol import Observation, Usage
-from fabrique.engines.slurm.model import Node, QueuedJob, Record, Tres, Unread
+from fabrique.engines.slurm.model import OURS, Node, QueuedJob, Record, Tres, Unread
 from fabrique.operate import founding
 
 NODES = ClusterPartition(
@@ -25,7 +25,7 @@ NODES = ClusterPartition(
 )  # fmt: skip
 CLUSTER = Cluster(
     engine="lab", cluster="lab", site="lasalle", zone="CA-QC", cap_w=20_000, cap_basis="assumed",
-    conf="/etc/slurm/slurm.conf", partitions=(NODES,),
+    conf="/nowhere/slurm.conf", bin="/nowhere", partitions=(NODES,),
 )  # fmt: skip
 ACCOUNT = "proteins"
 
@@ -82,7 +82,11 @@ class Slurm(Engine):
 
     def arrivals(self) -> Sequence[QueuedJob]:
         self._up()
-        return list(self.queue.values())
+        return [job for job in self.queue.values() if not job.name.startswith(OURS)]
+
+    def ours(self) -> Sequence[QueuedJob]:
+        self._up()
+        return [job for job in self.queue.values() if job.name.startswith(OURS)]
 
     def ran(self, job_id: int, started_ms: int | None = None, elapsed_ms: int = 60_000, **more: Any) -> Record:
         """The accounting writes a run down; by default a task of one device that completed."""
@@ -144,9 +148,10 @@ class ClusterBench(Bench):
     def new_loop(self) -> Any:
         self.engine = self.slurm
         from fabrique.operate import loop as loops
-        from fabrique.operate.metering import Metering
+        from fabrique.operate.cluster_metering import ClusterMetering
 
-        return loops.Loop(self.here, {"lab": self.slurm}, Metering([], self.here), lambda: self.now)
+        metering = ClusterMetering(self.here, CLUSTER, self.slurm.nodes)
+        return loops.Loop(self.here, {"lab": self.slurm}, metering, lambda: self.now)
 
     def form(self) -> dict[str, object]:
         return {"kind": "h100-sxm", "hours": "100"}

@@ -179,10 +179,14 @@ def open_loop(here: ThisHub) -> Any:
     from fabrique.meters import detect as meters
     from fabrique.meters.modelled import CoreModel
     from fabrique.operate import engines
+    from fabrique.operate.cluster_metering import ClusterMetering
     from fabrique.operate.loop import Loop
     from fabrique.operate.metering import Metering
 
     isolation = detect(here.home, engines.exposed())
+    if cluster := here.deployment.cluster:
+        slurm = engines.cluster_engine(here, cluster)
+        return Loop(here, {cluster.engine: slurm}, ClusterMetering(here, cluster, slurm.nodes), now_ms)
     model = CoreModel(here.core_idle_w, here.core_max_w, here.model_error_permille)
     metering = Metering(meters.present(meters.discover(model)), here)
     return Loop(here, engines.open_engines(here, isolation), metering, now_ms)

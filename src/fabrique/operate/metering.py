@@ -79,6 +79,8 @@ class Parts:
     within_bound: bool = True
     stepped: bool = False
     processors: bool = False
+    of_run: dict[str, Provenance] = field(default_factory=dict)  # where a run's differs from the window's
+    notes: dict[str, str] = field(default_factory=dict)  # what else the window's entry says
 
     def add(self, split: Split) -> None:
         self.meter += split.meter_mj
@@ -96,6 +98,9 @@ class Metering:
         self.here = here
         self.model = CoreModel(here.core_idle_w, here.core_max_w, here.model_error_permille)
         self.devices: dict[str, Device] = {d.source: d for m in meters for d in m.devices()}
+
+    def ready(self) -> None:
+        """Called before the transaction in which a window closes: who asks an engine asks it here."""
 
     def close(self, acts: ledger.Batch, state: HubState, runs: Sequence[Run], seen: Mapping[str, Seen]) -> None:
         """Books the window since the last one and attributes it to `runs`; nothing at the first reading.
@@ -135,7 +140,7 @@ class Metering:
         before = Reading(reading.source, kept["at_ms"], reading.provenance, counter, power)
         interval = Window(before.at_ms, reading.at_ms)
         energy = metered([before, reading], interval, device.limits)
-        more = _difference(before, reading, device.limits)
+        more = difference(before, reading, device.limits)
         stepped = kept.get("mark") == CLOCK_STEP
         if not stepped and more is not None and any(g.cause is GapCause.IMPOSSIBLE for g in energy.gaps):
             # possible in the time that a clock behind by up to a window has hidden
@@ -180,7 +185,7 @@ class Metering:
         claims, busy, on_time = [], 0, 0
         for run in runs:
             sight, cores = seen.get(str(run.id)), len(run.bound.get("cores", []))
-            wall = _overlap(run, sight, interval)
+            wall = overlap(run, sight, interval)
             busy += cores * wall
             cpu = _cpu_ms(run, sight) if wall else 0
             most = share_out(modelled_run(self.model, cores * wall, wall, cores).energy_mj, powers)[index]
@@ -198,8 +203,8 @@ class Metering:
         """Processor time of earlier windows in which the engine was silent: their residual had it, this one gives."""
         cores = len(run.bound.get("cores", []))
         since = min(int(run.usage.get("metered_ms", 0)), interval.start_ms)
-        now = cores * _overlap(run, sight, interval)
-        could = cores * _overlap(run, sight, Window(since, interval.end_ms))
+        now = cores * overlap(run, sight, interval)
+        could = cores * overlap(run, sight, Window(since, interval.end_ms))
         return (self.model.max_w - self.model.idle_w) * max(min(cpu_ms, could) - now, 0)
 
     def _book(
@@ -215,6 +220,7 @@ class Metering:
             "start_ms": str(window.start_ms),
             "end_ms": str(window.end_ms),
             "pue_permille": str(here.pue_permille),
+            **parts.notes,
         }
         total_jobs = sum(parts.jobs.values())
         overhead = facility - parts.meter
@@ -235,7 +241,7 @@ class Metering:
         for run in runs:
             run.energy_mj += parts.jobs[str(run.id)]
             if parts.provenances or not run.energy_provenance:
-                run.energy_provenance = provenance.as_json()
+                run.energy_provenance = parts.of_run.get(str(run.id), provenance).as_json()
             sight = seen.get(str(run.id))
             if parts.processors and sight and sight.cpu_ms is not None:
                 run.usage = {**run.usage, "metered_cpu_ms": sight.cpu_ms, "metered_ms": window.end_ms}
@@ -248,14 +254,14 @@ def _device(found: Found, runs: Sequence[Run], seen: Mapping[str, Seen]) -> Spli
     for run in runs:
         for device in run.bound.get("devices", []):
             if device["uuid"] == found.source:
-                held[str(run.id)] += device["milli"] * _overlap(run, seen.get(str(run.id)), found.interval)
+                held[str(run.id)] += device["milli"] * overlap(run, seen.get(str(run.id)), found.interval)
     free = max(1000 * found.interval.length_ms - sum(held.values()), 0)
     *shares, idle = share_out(found.energy_mj, [*held.values(), free])
     claims = [Claim(run, 0, part) for run, part in zip(held, shares, strict=True)]
     return attribute(found.interval, found.energy_mj, idle, 0, claims)
 
 
-def _overlap(run: Run, sight: Seen | None, window: Window) -> int:
+def overlap(run: Run, sight: Seen | None, window: Window) -> int:
     """Milliseconds of the run inside the window; none of one that is only planned or never started.
 
     Without a sight, the run's row says it: it is there until now unless it ended.
@@ -290,7 +296,7 @@ def _settled(before: Iterable[Kept]) -> list[Run]:
     return list(Run.objects.filter(state__in=over, ended_ms__gt=min(missed)).order_by("planned_ms", "id"))
 
 
-def _difference(before: Reading, after: Reading, limits: Limits) -> int | None:
+def difference(before: Reading, after: Reading, limits: Limits) -> int | None:
     """What a counter went on by, however long that took; None where it started again."""
     if before.counter_mj is None or after.counter_mj is None:
         return None

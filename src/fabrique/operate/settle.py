@@ -72,6 +72,7 @@ def book(
 ) -> set[UUID]:
     """The energy of the window and the charges of what is over, as one entry. Answers the runs that are settled."""
     settled = set()
+    metering.ready()
     with ledger.batch("cycle", {"epoch": epoch}, now=now) as acts:
         cycle.check_lease(epoch)
         metering.close(acts, state, runs, sight.runs)
