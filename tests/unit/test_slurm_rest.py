@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -49,7 +50,7 @@ class Daemon:
                 self.end_headers()
                 self.wfile.write(answer[1])
 
-            do_GET = do_POST = do_DELETE = handle_any
+            do_GET = do_POST = do_DELETE = handle_any  # noqa: N815 - the library's names
 
             def log_message(self, *args: object) -> None:
                 return
@@ -175,10 +176,10 @@ def hang(handler: BaseHTTPRequestHandler) -> None:
 def drip(handler: BaseHTTPRequestHandler) -> None:
     handler.send_response(200)
     handler.end_headers()
-    for _ in range(100):
-        handler.wfile.write(b" ")
-        handler.wfile.flush()
-        time.sleep(0.1)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        for _ in range(100):
+            handler.wfile.write(b" ")
+            time.sleep(0.1)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ def drip(handler: BaseHTTPRequestHandler) -> None:
         ((500, b"INTERNAL"), "engine.unavailable"),
         ((401, b""), "engine.unavailable"),
         ((511, b'{"errors": [{"error": "Authentication failure"}]}'), "engine.unavailable"),
-        (half, "engine.unavailable"),
+        (half, "engine.garbage"),
         (hang, "engine.unavailable"),
         (drip, "engine.unavailable"),
     ],
