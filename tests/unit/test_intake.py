@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,18 @@ import pytest
 from tests.unit.clusters import ClusterBench, found_on_cluster
 from tests.unit.scripted import T0
 
+from fabrique.apps.jobs import admission
 from fabrique.apps.jobs import services as jobs
 from fabrique.apps.jobs.models import Job, Run
 from fabrique.apps.ledger import services as ledger
+from fabrique.apps.ledger.models import Hold
 from fabrique.apps.ledger.verify import verify
 from fabrique.apps.people import services as people
 from fabrique.core import booking
 from fabrique.core.errors import FabriqueError
 from fabrique.core.units import HOUR_MS, unit
 from fabrique.engines.slurm.model import Tres
+from fabrique.operate import readopt
 
 H100 = unit("acc-ms:h100-sxm")
 pytestmark = pytest.mark.django_db
@@ -223,3 +227,44 @@ def test_people_name_a_job_as_their_cluster_does(bench: ClusterBench) -> None:
     for wrong in ("job:", "job:x", "12_", "-1", ""):
         with pytest.raises(FabriqueError, match=r"job\.missing"):
             jobs.find_named(wrong)
+
+
+def test_a_run_that_the_hub_forgot_is_taken_in_by_its_name(bench: ClusterBench) -> None:
+    """After a restore: the cluster runs what we submitted, and no row here tells of it."""
+    ours = f"run-{uuid.uuid4().hex}"
+    bench.slurm.sbatch(70, name=ours, user="hub")
+    bench.slurm.starts(70, T0)
+    bench.turn()
+    row = bench.row("70")
+    assert (row.door, bench.status(row)) == ("lab", "running")
+    assert row.runs.get().handle == ours
+    bench.slurm.ends(70, T0 + 60_000, exit_code=0)
+    bench.turn(60_000)
+    assert (bench.status(row), used(bench)) == ("completed", 60_000)
+
+
+def test_our_own_runs_are_never_taken_for_strangers(bench: ClusterBench) -> None:
+    job = bench.submit(accelerators="1", kinds="h100-sxm")
+    bench.turn()
+    bench.slurm.sbatch(71, name=bench.intent(job), user="hub", priority=100)
+    bench.turn()
+    bench.turn()
+    assert Job.objects.count() == 1
+
+
+def test_attempts_of_a_job_have_names_that_follow_from_it(bench: ClusterBench) -> None:
+    job = bench.submit(accelerators="1", kinds="h100-sxm")
+    bench.turn()
+    run = job.runs.get()
+    assert run.pk == admission.run_id(job, 1) != admission.run_id(job, 2)
+    # a hub that lost the row, and knows the job still, finds the run again and does not start another
+    intents = {bench.intent(job), f"run-{uuid.uuid4().hex}"}
+    run.intents.all().delete()
+    Hold.objects.filter(pk=run.hold).delete()
+    run.delete()
+    Job.objects.filter(pk=job.pk).update(status="pending")
+    assert list(readopt.readopt(bench.here, intents, now=bench.now).values()) == [job.number]
+    assert bench.status(job) == "starting"
+    assert job.runs.get().pk == admission.run_id(job, 1)
+    bench.turn()
+    assert len(bench.slurm.submitted) == 1

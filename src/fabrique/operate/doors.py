@@ -149,7 +149,7 @@ class Doors:
         """Why each job waits, where the engine's own queue shows it."""
         if self.door is None or self.name in sight.silent:
             return
-        reasons = {job.handle: from_json(job.reason) for job in intake.waiting(self.name) if job.reason}
+        reasons = {handle: from_json(dict(why)) for handle, why in intake.reasons(self.name)}
         reasons |= self._taken.strays
         sentences = {handle: PREFIX + text for handle, text in shown(reasons, self.say).items()}
         try:

@@ -37,6 +37,7 @@ class Door(Protocol):
     """An engine where people submit round us too."""
 
     def arrivals(self) -> Sequence[QueuedJob]: ...
+    def ours(self) -> Sequence[QueuedJob]: ...
     def observe(self, intents: Sequence[str]) -> list[Observation]: ...
     def put(self, reasons: Mapping[str, str]) -> None: ...
     def release(self, intents: Sequence[str], *, early: bool = False) -> None: ...
@@ -64,10 +65,12 @@ class Intake:
         self._rows: dict[str, Job] = {}  # handle -> its row, as it was last looked at
         self._specs: dict[str, JobSpec] = {}
         self._strays: dict[str, Reason] = {}
+        self._own: set[str] = set()  # intents at the engine that have a run here
 
     def look(self, door: Door, runs: Sequence[Run], *, now: int) -> Taken:
         """Raises what the engine raises."""
-        came = {c.handle: c for job in door.arrivals() for c in came_of(self.cluster, job)}
+        shown = [*door.arrivals(), *self._orphans(door)]
+        came = {c.handle: c for job in shown for c in came_of(self.cluster, job)}
         taken = Taken()
         self._rows = {h: row for h, row in self._rows.items() if h in came}
         self._specs = {h: spec for h, spec in self._specs.items() if h in came}
@@ -89,6 +92,15 @@ class Intake:
         taken.waiting = frozenset(h for h, c in came.items() if c.started_ms is None)
         self._farewell(door, came, now=now)
         return taken
+
+    def _orphans(self, door: Door) -> list[QueuedJob]:
+        """Jobs that we submitted and know nothing of any more, after a restore: from now on they came by the door."""
+        ours = {job.name: job for job in door.ours()}
+        self._own &= ours.keys()
+        unsure = ours.keys() - self._own
+        if unsure:
+            self._own |= intake.own_runs(unsure)
+        return [job for name, job in ours.items() if name not in self._own]
 
     def _meet(self, strangers: Sequence[Came], taken: Taken, *, now: int) -> None:
         """Rows for those that nobody here has met, the next attempt of those that were."""
@@ -122,7 +134,7 @@ class Intake:
 
     def _farewell(self, door: Door, came: Mapping[str, Came], *, now: int) -> None:
         """Those that waited and are not shown any more: somebody cancelled them, or they came and went unseen."""
-        gone = [job for job in intake.waiting(self.cluster.engine) if job.handle not in came]
+        gone = intake.gone(self.cluster.engine, came)
         for job, seen in zip(gone, door.observe([job.handle for job in gone]), strict=True) if gone else ():
             if seen.state == "ended" and seen.started_ms is None:
                 intake.close(job, JobState.CANCELLED, reason("end.cancelled"), now=now)

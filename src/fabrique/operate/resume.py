@@ -1,21 +1,23 @@
 """After a restore: what the hub has forgotten, what it can take up again, and the word that lets it act.
 
-A run that began after the backup is known to the engine alone. Its order names the project and holds the script: when
-a job of that project still waits with that script, the run is that job's, and gets its row and its hold now, so that
-it is charged once and not started again. Any other run is named, and left to end by itself.
+A run that began after the backup is known to the engine alone. On a cluster its name tells whose it is (`readopt`). On
+this machine its order names the project and holds the script: when a job of that project still waits with that script,
+the run is that job's, and gets its row and its hold now, so that it is charged once and not started again. Any other
+run is named, and left to end by itself.
 """
 
 from __future__ import annotations
 
 import uuid
 from binascii import a2b_base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
 
 from fabrique.apps.audit import services as audit
+from fabrique.apps.jobs import cycle, intake
 from fabrique.apps.jobs.models import HubState, Intent, Job, Run
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.people import rights
@@ -27,7 +29,8 @@ from fabrique.core.job import JobState
 from fabrique.core.reasons import reason
 from fabrique.engines import binding, records
 from fabrique.engines.local import LocalEngine
-from fabrique.operate import decide
+from fabrique.engines.slurm.engine import SlurmEngine
+from fabrique.operate import decide, readopt
 from fabrique.operate.books import Books
 from fabrique.operate.observe import intent_of
 
@@ -56,8 +59,10 @@ class Resumed:
     unknown: tuple[str, ...]
 
 
-def forgotten(engine: LocalEngine) -> Iterator[Forgotten]:
-    """Runs in the engine's folder that have no row, in the order of their names."""
+def forgotten(engine: LocalEngine | SlurmEngine) -> Iterator[Forgotten]:
+    """Runs in the engine's folder that have no row, in the order of their names; a cluster's are found otherwise."""
+    if not isinstance(engine, LocalEngine):
+        return
     intents = [i for i in engine.list().intents if i.startswith(_PREFIX) and len(i) == len(_PREFIX) + 32]
     for intent in intents:
         run_id = uuid.UUID(hex=intent.removeprefix(_PREFIX))
@@ -78,17 +83,46 @@ def forgotten(engine: LocalEngine) -> Iterator[Forgotten]:
             yield Forgotten(run_id, "", "", "", (), {})
 
 
-@transaction.atomic
-def resume(here: ThisHub, engine: LocalEngine, person: Person, *, now: int) -> Resumed:
-    """Takes up what can be taken up, and lets the loop act again. Raises `right.denied`.
+def resume(here: ThisHub, engine: LocalEngine | SlurmEngine, person: Person, *, now: int) -> Resumed:
+    """Takes up what can be taken up, and lets the loop act again. Raises `right.denied`; where a cluster or its
+    accounting does not answer, what it raises: who can't see what runs may not act.
 
     A hub that acts already is left as it is.
     """
     rights.require(person, "operate.resume", now=now)
+    if isinstance(engine, LocalEngine):
+        return _resume(here, lambda: _take_up(here, engine, now=now), person, now=now)
+    state = cycle.hub_state()
+    there = readopt.look(engine, state.gap_from_ms or now) if state.observe_only else set()  # before any transaction
+    adopted: dict[str, int] = {}
+
+    def take_up() -> tuple[list[int], list[str]]:
+        adopted.update(readopt.readopt(here, there, now=now))
+        others = there - adopted.keys()
+        return list(adopted.values()), sorted(others - intake.own_runs(others))
+
+    resumed = _resume(here, take_up, person, now=now)
+    for intent in adopted:
+        engine.adopt(intent)
+    return resumed
+
+
+@transaction.atomic
+def _resume(here: ThisHub, take_up: Callable[[], tuple[list[int], list[str]]], person: Person, *, now: int) -> Resumed:
     ledger.lock()
     state = HubState.objects.select_for_update().get(pk=1)
     if not state.observe_only:
         return Resumed(None, now, (), ())
+    adopted, unknown = take_up()
+    gap = state.gap_from_ms
+    state.observe_only, state.observe_only_since_ms, state.gap_from_ms = False, None, None
+    state.save()
+    detail = {"gap_from_ms": str(gap), "adopted": adopted, "unknown": unknown}
+    audit.record(str(person.id), "operate.resume", f"hub:{here.hub.id}", now=now, detail=detail)
+    return Resumed(gap, now, tuple(adopted), tuple(unknown))
+
+
+def _take_up(here: ThisHub, engine: LocalEngine, *, now: int) -> tuple[list[int], list[str]]:
     adopted, unknown = [], []
     for run in forgotten(engine):
         job = _job_of(run)
@@ -96,12 +130,7 @@ def resume(here: ThisHub, engine: LocalEngine, person: Person, *, now: int) -> R
             adopted.append(job.number)
         else:
             unknown.append(f"{_PREFIX}{run.run_id.hex}")
-    gap = state.gap_from_ms
-    state.observe_only, state.observe_only_since_ms, state.gap_from_ms = False, None, None
-    state.save()
-    detail = {"gap_from_ms": str(gap), "adopted": adopted, "unknown": unknown}
-    audit.record(str(person.id), "operate.resume", f"hub:{here.hub.id}", now=now, detail=detail)
-    return Resumed(gap, now, tuple(adopted), tuple(unknown))
+    return adopted, unknown
 
 
 def _job_of(run: Forgotten) -> Job | None:

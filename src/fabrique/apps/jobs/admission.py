@@ -128,6 +128,28 @@ def admit_running(job: Job, placement: Placement, started_ms: int, why: Reason, 
     return run
 
 
+def readmit(start: Start, attempt: int, *, now: int) -> Run | None:
+    """An attempt that the engine has and the database had lost: its hold, its row and its intent, as they were.
+
+    None where the budget does not cover it. Joins the caller's transaction, which has locked the ledger.
+    """
+    job, hold_id = start.job, uuid.uuid4()
+    run = _run(job, start.placement, hold_id, attempt, now=now)
+    try:
+        with ledger.batch("hold", {"run": str(run.pk), "adopted": "after a restore"}, now=now) as acts:
+            held = fits.as_amounts(start.placement.hold)
+            acts.hold(str(job.allocation_id), job.allocation.pool, held, start.placement.frozen, hold_id)
+    except FabriqueError as error:
+        if error.code != "ledger.overdraft":
+            raise
+        return None
+    run.save(force_insert=True)
+    job.status, job.reason, job.forecast, job.changed_ms = JobState.STARTING.value, start.why.as_json(), {}, now
+    job.save(update_fields=["status", "reason", "forecast", "changed_ms"])
+    Intent.objects.create(id=f"run-{run.id.hex}", run=run, act="submit", epoch=0, created_ms=now, acted_ms=now)
+    return run
+
+
 def _room(acts: ledger.Batch, job: Job, unit: Unit) -> int:
     """What its allocation still lets be held, never below nothing."""
     allocation = str(job.allocation_id)
@@ -136,9 +158,14 @@ def _room(acts: ledger.Batch, job: Job, unit: Unit) -> int:
     return _NO_END if room is None else max(room, 0)
 
 
+def run_id(job: Job, attempt: int) -> uuid.UUID:
+    """The same for the same attempt, so that a hub that forgot it knows it again by its intent at the engine."""
+    return uuid.uuid5(job.key, f"attempt {attempt}")
+
+
 def _run(job: Job, placement: Placement, hold_id: uuid.UUID, attempt: int, *, now: int) -> Run:
     return Run(
-        id=uuid.uuid4(),
+        id=run_id(job, attempt),
         job=job,
         attempt=attempt,
         handle=job.handle,

@@ -6,14 +6,16 @@ waits, and quarantined with its record when it ran.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from django.db import transaction
 
 from fabrique.apps.access.models import Allocation, Project
 from fabrique.apps.jobs import services, specs
-from fabrique.apps.jobs.models import FINAL, Job
+from fabrique.apps.jobs.models import FINAL, Job, Run
 from fabrique.apps.people.models import Person
 from fabrique.core.errors import FabriqueError
 from fabrique.core.job import JobSpec, JobState
@@ -51,6 +53,23 @@ def known(engine: str, outside_ids: Iterable[str]) -> dict[str, Job]:
     return found
 
 
+def own_runs(intents: Iterable[str]) -> set[str]:
+    """Those of our intents of which there is a run here."""
+    by_id = {found: intent for intent in intents if (found := run_of(intent)) is not None}
+    ids, known = list(by_id), set[uuid.UUID]()
+    for i in range(0, len(ids), _AT_ONCE):
+        known.update(Run.objects.filter(pk__in=ids[i : i + _AT_ONCE]).values_list("pk", flat=True))
+    return {by_id[pk] for pk in known}
+
+
+def run_of(intent: str) -> uuid.UUID | None:
+    """The run that an intent of ours names; None where it names none."""
+    try:
+        return uuid.UUID(hex=intent.removeprefix("run-"))
+    except ValueError:
+        return None
+
+
 def is_another(job: Job, came: Came) -> bool:
     """Whether `came` is a new job under the same name: the row is closed, and this was submitted later.
 
@@ -65,31 +84,42 @@ def take_in(came: Sequence[Came], projects: Mapping[str, Project], *, now: int) 
     """By handle, the new row, or why there can be none. `projects` are those of the handles whose account is known."""
     taken: dict[str, Job | Reason] = {}
     persons = {p.login: p for p in Person.objects.filter(login__in={c.login for c in came}, is_active=True)}
+    payers: dict[tuple[Project, JobSpec], tuple[Allocation | None, Reason | None]] = {}  # most ask for the same
+    new = []
     for one in came:
         project = projects.get(one.handle)
         if project is None:
             taken[one.handle] = reason("quarantine.account", account=one.account)
             continue
-        allocation, why = _allocation(one.spec, project, now=now)
+        alike = project, replace(one.spec, name="")
+        if alike not in payers:
+            payers[alike] = _allocation(one.spec, project, now=now)
+        allocation, why = payers[alike]
         if allocation is None:
             taken[one.handle] = why or reason("quarantine.allocation", project=project.code)
             continue
-        taken[one.handle] = Job.objects.create(
-            project=project,
-            allocation=allocation,
-            submitter=persons.get(one.login),
-            door=one.engine,
-            outside_id=one.outside_id,
-            handle=one.handle,
-            login=one.login,
-            name=one.spec.name,
-            spec=specs.to_json(one.spec),
-            script="",
-            reason={} if why is None else why.as_json(),
-            submitted_ms=one.submitted_ms,
-            changed_ms=now,
-        )
-    return taken
+        new.append(_row(one, project, allocation, persons.get(one.login), why, now=now))
+    return taken | {job.handle: job for job in Job.objects.bulk_create(new)}
+
+
+def _row(
+    came: Came, project: Project, allocation: Allocation, submitter: Person | None, why: Reason | None, *, now: int
+) -> Job:
+    return Job(
+        project=project,
+        allocation=allocation,
+        submitter=submitter,
+        door=came.engine,
+        outside_id=came.outside_id,
+        handle=came.handle,
+        login=came.login,
+        name=came.spec.name,
+        spec=specs.to_json(came.spec),
+        script="",
+        reason={} if why is None else why.as_json(),
+        submitted_ms=came.submitted_ms,
+        changed_ms=now,
+    )
 
 
 def _allocation(spec: JobSpec, project: Project, *, now: int) -> tuple[Allocation | None, Reason | None]:
@@ -115,10 +145,17 @@ def renew(job: Job, came: Came, *, now: int) -> None:
     job.handle, job.name, job.spec = came.handle, came.spec.name, spec
 
 
-def waiting(engine: str) -> Iterator[Job]:
-    """Those that came by this door and wait."""
-    rows = Job.objects.filter(door=engine, status=JobState.PENDING.value)
-    yield from rows.select_related("project", "allocation").order_by("number")
+def gone(engine: str, handles: Collection[str]) -> list[Job]:
+    """Those that came by this door and wait, and are not among `handles`."""
+    waits = Job.objects.filter(door=engine, status=JobState.PENDING.value)
+    missing = [number for number, handle in waits.values_list("number", "handle") if handle not in handles]
+    return list(Job.objects.filter(number__in=missing).select_related("project", "allocation").order_by("number"))
+
+
+def reasons(engine: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """By handle, why those wait that came by this door; none of those that nobody has decided on yet."""
+    rows = Job.objects.filter(door=engine, status=JobState.PENDING.value).exclude(reason={})
+    yield from rows.values_list("handle", "reason")
 
 
 def cancelled(engine: str, *, since_ms: int) -> set[str]:

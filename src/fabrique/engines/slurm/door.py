@@ -49,6 +49,11 @@ class OwnDoor:
         jobs, _ = self.queue()
         return [j for j in jobs if j.state in ("PENDING", "RUNNING", "SUSPENDED") and not j.name.startswith(OURS)]
 
+    def ours(self) -> Sequence[QueuedJob]:
+        """Jobs that wait or run and that the hub submitted."""
+        jobs, _ = self.queue()
+        return [j for j in jobs if j.state in ("PENDING", "RUNNING", "SUSPENDED") and j.name.startswith(OURS)]
+
     def queue(self) -> tuple[Sequence[QueuedJob], Sequence[Unread]]:
         """Every job of the last look; one that only pretends to be ours has a `?` before its name."""
         with Answering():

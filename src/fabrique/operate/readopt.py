@@ -1,0 +1,69 @@
+"""After a restore, on a cluster: runs that the lost database had, known again at the engine by their names.
+
+A run's id follows from its job and its attempt. So for each job that waits here, the intents of its next attempts are
+looked for in the queue, in the accounting and in the engine's folder; one that is found gets its row and its hold, and
+is settled like any other. What else the cluster has, the loop takes in once it may act: what waits or runs by the
+intake, what ended by the ingest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from fabrique.apps.jobs import admission, cycle
+from fabrique.apps.jobs.admission import Start
+from fabrique.apps.jobs.models import Job
+from fabrique.apps.this_hub import ThisHub
+from fabrique.core.reasons import reason
+from fabrique.engines.slurm.engine import SlurmEngine
+from fabrique.engines.slurm.model import OURS
+from fabrique.operate import decide
+from fabrique.operate.books import Books
+
+ATTEMPTS: Final = 20  # of one job, after the last that is known
+BEFORE_MS: Final = 3_600_000  # the accounting writes late, and clocks differ
+
+
+def look(engine: SlurmEngine, gap_from_ms: int) -> set[str]:
+    """Every intent of ours that the cluster, its accounting since the gap, or the engine's folder knows.
+
+    Raises what the engine raises: a hub that can't see what ran while it was away may not act.
+    """
+    records, _ = engine.records(gap_from_ms - BEFORE_MS)
+    names = {job.name for job in engine.ours()} | {record.name for record in records}
+    return {name for name in names | set(engine.list().intents) if name.startswith(OURS)}
+
+
+def readopt(here: ThisHub, there: set[str], *, now: int) -> dict[str, int]:
+    """Rows for those of `there` that a waiting job can be given: the number of its job, by intent."""
+    adopted = {}
+    for job, attempt, intent in list(_candidates(there)):
+        if _adopt(here, job, attempt, now=now):
+            adopted[intent] = job.number
+    return adopted
+
+
+def _candidates(there: set[str]) -> Iterator[tuple[Job, int, str]]:
+    """Each waiting job with the last attempt of it that is there; the earlier ones have ended, and are booked later."""
+    for job in cycle.pending_jobs():
+        if job.door:
+            continue
+        first = job.runs.count() + 1
+        for attempt in range(first + ATTEMPTS - 1, first - 1, -1):
+            intent = f"{OURS}{admission.run_id(job, attempt).hex}"
+            if intent in there:
+                yield job, attempt, intent
+                break
+
+
+def _adopt(here: ThisHub, job: Job, attempt: int, *, now: int) -> bool:
+    """The row, the hold and the intent that the lost database had; False where no budget covers it."""
+    books = Books(here, now)
+    ask = decide.asked(here, [job], books)[0]
+    if not ask.offers:
+        return False
+    offer = ask.offers[0]
+    placement = decide.place(here, ask, offer, {"cores": [], "devices": []}, books)
+    start = Start(job, placement, reason("place.only", partition=offer.partition))
+    return admission.readmit(start, attempt, now=now) is not None

@@ -1,0 +1,62 @@
+"""What Slurm goes by when the hub is passed by: the door's file, in step with what runs and what accounts have left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.clusters import ACCOUNT, CLUSTER, ClusterBench, found_on_cluster
+
+from fabrique.apps.access.models import Allocation
+from fabrique.apps.jobs import cycle
+from fabrique.engines.slurm.files.door import AccountRoom, PartitionRoom
+from fabrique.engines.slurm.model import Tres
+from fabrique.operate import backstop
+from fabrique.operate.cluster_files import full_licences
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def bench(db: None, settings: Any, tmp_path: Path) -> ClusterBench:
+    settings.HOME = tmp_path / "home"
+    return ClusterBench(found_on_cluster(settings.HOME))
+
+
+def test_what_is_free_is_told_under_each_of_slurms_names(bench: ClusterBench) -> None:
+    cap = 20_000 - 2 * 500
+    assert list(backstop.rooms(bench.here, CLUSTER, [])) == [
+        PartitionRoom("gpu", 8, 64, cap), PartitionRoom("flex", 8, 64, cap),
+    ]  # fmt: skip
+    bench.slurm.sbatch(1, asked=Tres(cores=4, nodes=1, gpus={"": 3}))
+    bench.turn()
+    drawn = 1_900  # 3 × 600 W and 4 × 4 W, in whole licences of 100 W
+    told = list(backstop.rooms(bench.here, CLUSTER, cycle.live_runs()))
+    assert told[0] == PartitionRoom("gpu", 5, 60, cap - drawn)
+
+
+def test_an_account_may_take_what_an_hour_of_it_costs(bench: ClusterBench) -> None:
+    # a hundred GPU-hours, eight GPUs: all of them, with the cores beside them
+    assert list(backstop.accounts(bench.here, CLUSTER)) == [AccountRoom(ACCOUNT, 8, 64)]
+    bench.slurm.sbatch(1, asked=Tres(cores=4, nodes=2, gpus={"": 8}), limit_ms=12 * 3_600_000)
+    bench.turn()  # 96 of the hundred are held
+    assert list(backstop.accounts(bench.here, CLUSTER)) == [AccountRoom(ACCOUNT, 4, 32)]
+    Allocation.objects.update(state="ended")
+    assert list(backstop.accounts(bench.here, CLUSTER)) == [AccountRoom(ACCOUNT, 0, 0)]
+
+
+def test_each_turn_renews_the_file(bench: ClusterBench) -> None:
+    bench.turn()
+    path = Path(bench.here.home) / "slurm" / "door"
+    first = path.read_text()
+    assert f"account {ACCOUNT} 8 64" in first
+    assert first.endswith("end\n")
+    bench.turn(5_000)
+    assert path.read_text() != first
+    assert f"beat {bench.now // 1000}" in path.read_text()
+
+
+def test_licences_are_whole_hundreds_above_the_idle_nodes() -> None:
+    assert full_licences(CLUSTER) == 190
+    assert full_licences(CLUSTER.model_copy(update={"cap_w": 1_099})) == 0
