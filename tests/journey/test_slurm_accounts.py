@@ -26,7 +26,7 @@ from fabrique.engines.slurm.files import door, levels
 from fabrique.engines.slurm.files.door import AccountRoom, PartitionRoom
 from fabrique.engines.slurm.files.install import put
 from fabrique.engines.slurm.files.levels import Level
-from fabrique.engines.slurm.files.render import HELD, LUA, OPENED, PartitionPower, generate
+from fabrique.engines.slurm.files.render import HELD, LET_GO, LUA, OPENED, OWNER, PartitionPower, generate
 
 if TYPE_CHECKING:
     from tests.conftest import Home
@@ -161,9 +161,14 @@ def test_the_door_holds_batch_work_and_judges_interactive_work(site: Site) -> No
     assert run("scontrol", "release", str(held), user=user, check=False).returncode != 0
     run("scontrol", "update", f"jobid={held}", "licenses=", user=user, check=False)
     assert site.job(held, "Licenses") == "fabrique_w@fabrique:13"
-    run("scontrol", "hold", str(held), user=user, check=False)
-    run("scontrol", "release", str(held), user=user, check=False)
-    assert (site.job(held, "State"), site.job(held, "admin_comment")) == ("PENDING", HELD)
+    run("scontrol", "hold", str(held), user=user)
+    assert site.job(held, "Comment") == OWNER
+    run("scontrol", "release", str(held), user=user)
+    assert (site.job(held, "State"), site.job(held, "Comment")) == ("PENDING", LET_GO)
+    own = site.lab.submit("-A", "p-1", "-H", script="true", user=user)
+    assert site.job(own, "admin_comment") == OWNER
+    run("scontrol", "release", str(own), user=user)
+    assert (site.job(own, "State"), site.job(own, "Comment")) == ("PENDING", LET_GO)
     run("scontrol", "release", str(held))
     site.until(lambda: site.job(held, "State") == "RUNNING")
     within = ("srun", "-A", "p-1", "-t", "1", "-G", "1", "hostname")
@@ -177,7 +182,7 @@ def test_the_door_holds_batch_work_and_judges_interactive_work(site: Site) -> No
     assert site.job(through, "admin_comment") == OPENED
     assert site.accounting.set_watts("fabrique_w", 5) == 5  # below what is in use
     assert site.job(held, "State") == "RUNNING"
-    run("scancel", str(held), str(through))
+    run("scancel", str(held), str(through), str(own))
 
 
 def test_a_level_is_set_for_the_job_and_put_back_after_it(site: Site) -> None:

@@ -13,7 +13,7 @@ from tests.unit.lua import INFINITE, NO_VAL, UNSET, USER, Answer, ask, choice, m
 
 from fabrique.engines.slurm.files import door
 from fabrique.engines.slurm.files.door import AccountRoom, PartitionRoom
-from fabrique.engines.slurm.files.render import HELD, OPENED, OWNER
+from fabrique.engines.slurm.files.render import HELD, LET_GO, OPENED, OWNER, held_by_owner
 
 INTERACTIVE = {"script": None}
 Ask = Callable[..., list[Answer]]
@@ -207,11 +207,21 @@ def test_a_user_does_not_release_what_the_hub_holds(at_door: Ask) -> None:
 
 
 def test_an_owners_hold_is_theirs_to_end_and_then_the_hubs(at_door: Ask) -> None:
-    freed, held = at_door(
-        modify({"priority": INFINITE}, {**JOB, "admin_comment": OWNER}), modify({"priority": 0}, {**JOB, "priority": 9})
+    """In the comment alone: a change by a user can't write the administrator's."""
+    own = {**JOB, "admin_comment": OWNER}
+    freed, again, held, later = at_door(
+        modify({"priority": INFINITE}, own),
+        modify({"priority": INFINITE}, {**own, "comment": LET_GO}),
+        modify({"priority": 0}, {**JOB, "priority": 9}),
+        modify({"priority": INFINITE}, {**JOB, "comment": OWNER}),
     )
-    assert (freed.code, freed.set) == (0, {"priority": "0", "admin_comment": HELD})
-    assert (held.code, held.set) == (0, {"admin_comment": OWNER})
+    assert (freed.code, freed.set) == (0, {"priority": "0", "comment": LET_GO})
+    assert again.code == 2050
+    assert (held.code, held.set) == (0, {"comment": OWNER})
+    assert (later.code, later.set) == (0, {"priority": "0", "comment": LET_GO})
+    assert [held_by_owner(c, a) for c, a in (("", HELD), ("", OWNER), (LET_GO, OWNER), (OWNER, HELD), ("x", ""))] == [
+        False, True, False, True, False
+    ]  # fmt: skip
 
 
 def test_the_hubs_reason_in_place_of_the_mark_holds_as_well(at_door: Ask) -> None:

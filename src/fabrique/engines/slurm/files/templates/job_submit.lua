@@ -7,7 +7,7 @@
 
 local CONFIG = @CONFIG@
 
-local HELD, OWNER = "@HELD@", "@OWNER@"
+local HELD, OWNER, LET_GO = "@HELD@", "@OWNER@", "@LET_GO@"
 local OPENED, OURS = "@OPENED@", "@OURS@"
 local MOST_LINES = 200000
 
@@ -297,12 +297,13 @@ local function moves(change, job)
   return #ours_of(names) ~= #names
 end
 
--- Who has said that the job waits, by a mark that only administrators, the hub and this script can write. The hub may
--- have put its reason in place of ours.
-local function mark_of(job)
-  local mark = text(field(job, "admin_comment")) or ""
-  if string.sub(mark, 1, #OWNER) == OWNER then return OWNER end
-  if string.sub(mark, 1, #OURS) == OURS and string.sub(mark, 1, #OPENED) ~= OPENED then return HELD end
+-- Who has said that the job waits: "owner", "hub" or nil. The marks at submission stand in AdminComment, where no user
+-- writes, and where the hub may have put its reason since; what the owner said later stands in Comment, for a change of
+-- theirs can write nothing else. Both agree on one thing: the job waits.
+local function waits_for(job)
+  local mark, said = text(field(job, "admin_comment")) or "", text(field(job, "comment")) or ""
+  if said == OWNER or (mark == OWNER and said ~= LET_GO) then return "owner" end
+  if string.sub(mark, 1, #OURS) == OURS and string.sub(mark, 1, #OPENED) ~= OPENED then return "hub" end
   return nil
 end
 
@@ -313,7 +314,7 @@ local function modify(change, job, list, uid)
   local function is_ours(names, account)
     return #ours_of(names) > 0 and (CONFIG.hold == "all" or known[string.lower(account or "")] ~= nil)
   end
-  local here = is_ours(partitions_of(job, list), text(field(job, "account"))) or mark_of(job) ~= nil
+  local here = is_ours(partitions_of(job, list), text(field(job, "account"))) or waits_for(job) == "hub"
   if not here then
     local both = merged(change, job)
     if is_ours(partitions_of(both, list), text(field(both, "account"))) then return refuse("moved") end
@@ -332,11 +333,12 @@ local function modify(change, job, list, uid)
   local priority = tonumber(field(change, "priority"))
   if priority == nil or priority == slurm.NO_VAL then return slurm.SUCCESS end
   if priority == 0 then
-    change.admin_comment = OWNER
+    change.comment = OWNER
   elseif number(field(job, "priority"), 32) == 0 then
-    if mark_of(job) == HELD then return refuse("held") end
-    if mark_of(job) == OWNER then -- its owner lets go: from now on it waits for the hub alone
-      change.priority, change.admin_comment = 0, HELD
+    local who = waits_for(job)
+    if who == "hub" then return refuse("held") end
+    if who == "owner" then -- they let go: from now on it waits for the hub alone
+      change.priority, change.comment = 0, LET_GO
     end
   end
   return slurm.SUCCESS
