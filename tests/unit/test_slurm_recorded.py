@@ -166,3 +166,17 @@ def test_both_ways_keep_the_same_accounts(release: str) -> None:
 
     told = kept("commands")
     assert len(told) > 12 and all(kept(api) == told for api in RELEASES[release])
+
+
+def test_what_was_used_is_the_steps_own() -> None:
+    """Of a job without its steps Slurm says 00:00:00, which is no measure."""
+    fields = [rows.DETAIL, *rows.RECORDS]
+    whole = (DATA / "22.05" / "sacct.txt").read_bytes()
+    first = dict(zip(rows.RECORDS, whole.decode().split(TOKEN), strict=False))
+    job = first | {rows.DETAIL: "", "TotalCPU": "00:02.500", "JobIDRaw": "7", "JobID": "7"}
+    steps = [job | {"JobIDRaw": f"7.{name}", rows.DETAIL: size} for name, size in (("batch", "2812K"), ("0", "1.50M"))]
+    lines = [TOKEN.join(row.get(name, "") for name in fields) + TOKEN for row in (job, *steps, job | {"JobIDRaw": "8"})]
+    found, unread = rows.records("\n".join(lines).encode() + b"\n", fields, TOKEN)
+    assert not unread and [record.job_id for record in found] == [7, 8]
+    assert (found[0].cpu_ms, found[0].max_rss_bytes) == (2_500, 2_812 * 1_024) and found[1].max_rss_bytes is None
+    assert all(record.cpu_ms is None for record in records("22.05", "commands"))

@@ -105,7 +105,6 @@ def record(one: Element) -> Record:
     if word.state == "FAILED" and not code and not sent:
         code = None  # 0.0.38 says SUCCESS of every job that no signal ended
     task = words.number(array.get("task_id"))
-    total = _inside(times, "total")
     by = one.get("kill_request_user")
     exclusive = one.get("exclusive")
     return Record(
@@ -131,7 +130,7 @@ def record(one: Element) -> Record:
         given=given,
         exit_code=code,
         signal=sent,
-        cpu_ms=words.count(total.get("seconds")) * 1000 + words.count(total.get("microseconds")) // 1000,
+        cpu_ms=_processor_ms(one.get("steps")),
         energy_mj=given.energy_mj,
         exclusive=None if exclusive is None else _alone(None, exclusive),
         restarts=words.number(one.get("restart_cnt")),
@@ -162,6 +161,14 @@ def node(one: Element) -> Node:
         energy_mj=tres.millijoules(energy.get("consumed_energy")),
         reason=_text(one, "reason"),
     )
+
+
+def _processor_ms(steps: object) -> int | None:
+    """The sum over a job's steps, which the job itself does not have; None where they were not asked for."""
+    if not isinstance(steps, list) or not steps:
+        return None
+    totals = [_inside(_inside(step, "time"), "total") for step in steps if isinstance(step, dict)]
+    return sum(words.count(t.get("seconds")) * 1000 + words.count(t.get("microseconds")) // 1000 for t in totals)
 
 
 def _alone(shared: object, exclusive: object) -> bool:

@@ -98,16 +98,17 @@ class RestTransport:
         self, since_ms: int | None, until_ms: int | None, jobs: Collection[int], names: Collection[str]
     ) -> Iterator[dict[str, str]]:
         """One asked-for flag turns the others' defaults off: duplicates have to be asked for with it, where one can."""
-        whole = {"skip_steps": "true"} | ({} if self._old else {"show_duplicates": "true"})
+        whole = {} if self._old else {"show_duplicates": "true"}
+        short = whole | {"skip_steps": "true"}  # without its steps, a job's processor time is 0
         window = {} if since_ms is None else {"start_time": f"uts{max(1, since_ms // 1000)}"}
         window |= {} if until_ms is None else {"end_time": f"uts{max(1, until_ms // 1000)}"}
         if not jobs and not names:
-            yield whole | window
+            yield short | window
         for job in sorted(jobs):
             yield whole | {"step": str(int(job))}  # a number: the oldest daemon dies of anything else
         wanted = [batch.plain(name, "name") for name in sorted(names)]
         for start in range(0, len(wanted), _NAMES_AT_ONCE):
-            yield whole | window | {"job_name": ",".join(wanted[start : start + _NAMES_AT_ONCE])}
+            yield short | window | {"job_name": ",".join(wanted[start : start + _NAMES_AT_ONCE])}
 
     def submit(self, order: Order) -> int:
         job = _wanted_old(order) if self._old else _wanted(order)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from fabrique.engines.slurm import names, tres, words
@@ -26,6 +27,7 @@ RECORDS: Final = (
     "Cluster JobIDRaw JobID JobName User Account QOS Partition State Submit Eligible Start End TimelimitRaw NodeList "
     "ReqTRES AllocTRES ExitCode TotalCPU ConsumedEnergyRaw Suspended Comment AdminComment ElapsedRaw"
 ).split()
+DETAIL: Final = "MaxRSS"  # asked for where steps are: without them Slurm says 0 of processor time and memory
 NEWER_RECORDS: Final = ("Restarts", "Exclusive")  # asked for where this sacct knows them
 
 _OVER: Final = frozenset(
@@ -44,7 +46,15 @@ def queue(output: bytes, fields: Sequence[str], token: str) -> tuple[list[Queued
 
 
 def records(output: bytes, fields: Sequence[str], token: str) -> tuple[list[Record], list[Unread]]:
-    return _each(_counted_rows(output, len(fields), token), fields, token, record)
+    """A job's steps follow it, where they were asked for: they have the memory that was used."""
+    found: list[Record] = []
+    elements, unread = _each(_counted_rows(output, len(fields), token), fields, token, _record_or_step)
+    for one in elements:
+        if isinstance(one, Record):
+            found.append(one)
+        elif found and found[-1].job_id == one[0]:
+            found[-1] = replace(found[-1], max_rss_bytes=max(found[-1].max_rss_bytes or 0, one[1]) or None)
+    return found, unread
 
 
 def nodes(output: bytes) -> tuple[list[Node], list[Unread]]:
@@ -113,6 +123,15 @@ def queued_job(row: Row, raw: bytes = b"") -> QueuedJob:
     )
 
 
+def _record_or_step(row: Row, raw: bytes) -> Record | tuple[int, int]:
+    """A job's record, or (its id, bytes) of one of its steps."""
+    job, step, _ = row["JobIDRaw"].partition(".")
+    if not step:
+        return record(row, raw)
+    used = words.text(row.get(DETAIL, ""))
+    return words.needed(words.number(job), "id"), words.size(used, 1) if used else 0
+
+
 def record(row: Row, raw: bytes) -> Record:
     """Raises ValueError."""
     # a run that a requeue ended is over, whatever becomes of the job: in the queue the same word means that it waits
@@ -145,7 +164,7 @@ def record(row: Row, raw: bytes) -> Record:
         given=given,
         exit_code=code,
         signal=sent,
-        cpu_ms=words.duration_ms(row["TotalCPU"]),
+        cpu_ms=words.duration_ms(row["TotalCPU"]) if DETAIL in row else None,
         energy_mj=given.energy_mj if energy is None else energy,
         exclusive=alone != "NO" if alone else None,
         restarts=words.number(restarts) if restarts else None,
