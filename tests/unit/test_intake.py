@@ -21,6 +21,7 @@ from fabrique.apps.people import services as people
 from fabrique.core import booking
 from fabrique.core.errors import FabriqueError
 from fabrique.core.units import HOUR_MS, unit
+from fabrique.engines.slurm.files.render import LET_GO, OWNER
 from fabrique.engines.slurm.model import Tres
 from fabrique.operate import readopt
 
@@ -268,3 +269,15 @@ def test_attempts_of_a_job_have_names_that_follow_from_it(bench: ClusterBench) -
     assert job.runs.get().pk == admission.run_id(job, 1)
     bench.turn()
     assert len(bench.slurm.submitted) == 1
+
+
+def test_what_its_owner_holds_is_not_released_until_they_let_go(bench: ClusterBench) -> None:
+    job = bench.slurm.sbatch(1, admin_comment=OWNER)
+    bench.turn()
+    assert bench.slurm.released == []
+    bench.slurm.queue[1] = replace(job, comment=LET_GO)
+    bench.turn()
+    assert bench.slurm.released == [job.handle]
+    bench.slurm.queue[1] = replace(bench.slurm.queue[1], priority=0, comment=OWNER)  # held again before it started
+    bench.turn(60_000)
+    assert bench.slurm.released == [job.handle]

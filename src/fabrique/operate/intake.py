@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, runtime_checkable
 
 from fabrique.apps.access.models import Project
@@ -20,6 +20,7 @@ from fabrique.core.job import MILLI, JobSpec, JobState
 from fabrique.core.reasons import Reason, reason
 from fabrique.definitions.cluster import Cluster, ClusterPartition
 from fabrique.engines.protocol import Observation
+from fabrique.engines.slurm.files.render import held_by_owner
 from fabrique.engines.slurm.model import QueuedJob, Record, Tres, handle_of
 from fabrique.operate import decide
 from fabrique.operate.books import Books
@@ -27,6 +28,7 @@ from fabrique.operate.books import Books
 log = logging.getLogger("fabrique.loop")
 
 FOR_EVER_MS: Final = 366 * 86_400_000  # what a job without a limit is taken to ask for: no budget covers it
+AT_ITS_OWNERS_WORD_MS: Final = 4_102_444_800_000  # 2100: its owner holds it, and says when no more
 TASKS_AT_ONCE: Final = 1_000  # of one pending array: the others come as these go
 _NAME_MOST: Final = 80
 ProjectOf = Callable[[str, str, str], Project | None]  # of (engine, account, qos)
@@ -86,7 +88,8 @@ class Intake:
             if one.started_ms is not None and handle not in counted:
                 taken.running.append((row, one))
             elif one.started_ms is None and one.held and handle in counted:
-                taken.held.append(handle)
+                if one.spec.not_before_ms != AT_ITS_OWNERS_WORD_MS:
+                    taken.held.append(handle)
             elif one.started_ms is None and not one.held and handle not in counted:
                 taken.loose.append(handle)
         taken.waiting = frozenset(h for h, c in came.items() if c.started_ms is None)
@@ -165,6 +168,8 @@ def came_of(cluster: Cluster, job: QueuedJob) -> Iterator[Came]:
     if partition is None or job.state not in ("PENDING", "RUNNING", "SUSPENDED"):
         return
     spec = spec_of(job, job.asked if job.state == "PENDING" else job.given, partition)
+    if job.held and held_by_owner(job.comment, job.admin_comment):
+        spec = replace(spec, not_before_ms=AT_ITS_OWNERS_WORD_MS)
     for task in job.task_ids[:TASKS_AT_ONCE] or (job.array_task,):
         array = job.array_id if task is not None else None
         yield Came(

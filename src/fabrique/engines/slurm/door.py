@@ -12,6 +12,7 @@ from typing import Final
 from fabrique.core.errors import FabriqueError
 from fabrique.engines import records
 from fabrique.engines.slurm import batch, folder
+from fabrique.engines.slurm.files.render import held_by_owner
 from fabrique.engines.slurm.folder import Answering, Folder
 from fabrique.engines.slurm.model import (
     OURS,
@@ -148,7 +149,9 @@ class OwnDoor:
 
 
 def _beside(job: QueuedJob, why: str) -> Change | None:
-    """None where it stands there already."""
+    """None where it stands there already, or where the job's owner said that they hold it: that is their word."""
+    if held_by_owner(job.comment, job.admin_comment):
+        return None
     said = batch.line(why if why.startswith(SHOWN) else SHOWN + why)[:_MOST_SHOWN].strip()
     if job.comment and not job.comment.startswith(SHOWN):
         return None if job.admin_comment == said else Change(job.job_id, admin_comment=said)
