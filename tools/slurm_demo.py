@@ -7,6 +7,7 @@ Exit code: the hub's; 69 where Slurm's parts are missing; 1 where the cluster do
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ from slurm_lab.processes import LabError
 
 FABRIQUE: Final = str(Path(sys.executable).parent / "fabrique")
 KIND: Final = "h100=h100-sxm"  # what the lab's declared devices are in our catalogue
+CAP_W: Final = "20000"  # less than all of it may draw: power is scarce, as at a real hub
 NOT_INSTALLED: Final = 69  # EX_UNAVAILABLE
 STOPPING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -43,7 +45,27 @@ def connect(home: Path, lab: SlurmLab) -> None:
     """Make this hub's home where there is none, and run it on the cluster: what it has, accounts, door."""
     hub, port = os.environ.get("HUB"), os.environ.get("PORT", "8000")
     fabrique(home, "init", "--port", port, *(["--hub", hub] if hub else []))
-    fabrique(home, "slurm", "connect", "--conf", str(lab.conf), "--kind", KIND)
+    deployment = home / "fabrique.toml"
+    if "[[clusters]]" not in deployment.read_text(encoding="utf-8"):  # what was corrected there since stays
+        fabrique(home, "slurm", "connect", "--conf", str(lab.conf), "--kind", KIND, "--cap-w", CAP_W)
+    fabrique(home, "slurm", "apply")
+    install_door(home, lab)
+
+
+def install_door(home: Path, lab: SlurmLab) -> None:
+    """The hub's files beside slurm.conf, and the lines that name them in it: the lab writes it anew at each start."""
+    done = subprocess.run(
+        [FABRIQUE, "slurm", "install", "--json", "--home", str(home)], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise LabError(f"fabrique slurm install: {done.stderr.strip()[:400]}")
+    lines = json.loads(done.stdout)["lines"]
+    if not lines:
+        return
+    with lab.conf.open("a", encoding="utf-8") as conf:
+        conf.writelines(f"{line}\n" for line in lines)
+    lab.restart_controller()
+    lab.run("scontrol", "reconfigure")
 
 
 def fabrique(home: Path, *words: str) -> None:
@@ -63,9 +85,9 @@ The cluster {lab.cluster} runs: {len(lab.nodes)} nodes, partitions gpu and flex.
     export SLURM_CONF={lab.conf}
     {command} apply                      # ask for time; then, with the address that you gave:
     {command} slurm login EMAIL {who}
-    {command} slurm apply                # the award becomes an account on the cluster
-    {as_them}sbatch -D /tmp -t 5 --gres=gpu:1 --wrap 'sleep 60'
-    squeue
+    {command} slurm apply                # the award becomes an account: its name is the project's
+    {as_them}sbatch -D /tmp -t 5 -A PROJECT --gres=gpu:1 --wrap 'sleep 60'
+    squeue --Format=JobID,State,Comment:80; {command} queue
 """
 
 
