@@ -67,7 +67,13 @@ def prefilled(desk: Desk, mode: Mode, person: Person | None, form: Form) -> Form
     organisation = people.organisation_of(person, now=desk.now) if person else None
     if organisation is not None and organisation.kind in mode.audience:
         known |= {"organisation_kind": organisation.kind, "country": organisation.country}
-    return {**{k: v for k, v in known.items() if mode.field(k)}, **form}
+    return {**{k: v for k, v in known.items() if mode.field(k)}, **_plain(desk.say, mode, form)}
+
+
+def _plain(say: Speaker, mode: Mode, form: Form) -> Form:
+    """Yes and no as the form keeps them, where they were given in the person's own language."""
+    asked = {f.id for f in mode.form if f.kind == "yes-no"} | {f"ethics.{q.id}" for q in mode.ethics}
+    return {k: _yes_no(say, v) if k in asked and isinstance(v, str) else v for k, v in form.items()}
 
 
 # --- asking -------------------------------------------------------------------------------------------------------
@@ -110,7 +116,7 @@ def _ask_field(desk: Desk, field: Field) -> str:
 def _yes_no(say: Speaker, answer: str) -> str:
     """`yes` or `no`, for the answer in the person's own language."""
     own = {say.word("yes-no", "true"): "yes", say.word("yes-no", "false"): "no"}
-    return own.get(answer.lower(), answer)
+    return own.get(answer.strip().lower(), answer)
 
 
 def _yes_or_no(say: Speaker) -> str:
