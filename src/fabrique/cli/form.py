@@ -97,7 +97,7 @@ def ask(desk: Desk, mode: Mode, form: Form) -> Form:
         while (wanted and field.id not in filled) or (field.id in filled and _wrong(mode, filled, field.id)):
             if field.id in filled:
                 output.line(f"  {desk.say.field_error(_wrong(mode, filled, field.id)[0])}", "red")
-            filled[field.id] = _ask_field(desk, field)
+            filled[field.id] = _ask_field(desk, mode, field)
     for question in mode.ethics:
         name = f"ethics.{question.id}"
         while name not in filled or _wrong(mode, filled, name):
@@ -105,10 +105,10 @@ def ask(desk: Desk, mode: Mode, form: Form) -> Form:
     return filled
 
 
-def _ask_field(desk: Desk, field: Field) -> str:
+def _ask_field(desk: Desk, mode: Mode, field: Field) -> str:
     if field.help is not None:
         output.line(f"  {desk.words(field.help)}", "dim")
-    choices = values(desk, field)
+    choices = values(desk, mode, field)
     answer = _prompt(f"{desk.words(field.label)}{f' [{choices}]' if choices else ''}")
     return _yes_no(desk.say, answer) if field.kind == "yes-no" else answer
 
@@ -138,12 +138,14 @@ def _wrong(mode: Mode, form: Form, name: str) -> list[FieldError]:
 # --- showing ------------------------------------------------------------------------------------------------------
 
 
-def values(desk: Desk, field: Field) -> str:
+def values(desk: Desk, mode: Mode, field: Field) -> str:
     """What may be answered, in short."""
     if field.kind == "choice":
         return ", ".join(c.id for c in field.choices)
     if field.kind == "device-kind":
         return ", ".join(sorted(desk.here.units))
+    if field.id == "months" and mode.months:
+        return ", ".join(map(str, mode.months))
     if field.kind == "yes-no":
         return _yes_or_no(desk.say)
     if field.kind == "country":
@@ -158,7 +160,7 @@ def rows(desk: Desk, mode: Mode) -> Iterator[tuple[str, str, str]]:
     word = desk.say.text("optional")
     for field in mode.form:
         optional = "" if field.required else f" ({word})"
-        yield field.id, desk.words(field.label) + optional, values(desk, field)
+        yield field.id, desk.words(field.label) + optional, values(desk, mode, field)
     for question in mode.ethics:
         yield f"ethics.{question.id}", desk.words(question.text), _yes_or_no(desk.say)
 
