@@ -13,8 +13,10 @@ import tarfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -101,7 +103,9 @@ def test_a_restored_hub_observes_takes_up_its_runs_and_resumes(ready: tuple[Home
     with loop(home):
         until(lambda: state_of(home, forgotten), lambda state: state == "running")
     lose_the_database(home)
-    answer(home, "restore", str(file))
+    restored = home.run("restore", str(file))
+    at = datetime.fromtimestamp(manifest["at_ms"] / 1000, ZoneInfo("America/Toronto"))
+    assert restored.returncode == 0 and f"{at:%H:%M}" in restored.stdout, "in the hub's time"
     with loop(home):
         until(lambda: state_of(home, known), lambda state: state == "completed")
         waits = answer(home, "--as", ANA, "why", str(forgotten))

@@ -270,3 +270,25 @@ def test_an_invitation_printed_by_one_person_lets_another_in(english: Home) -> N
     joined = english.run("--as", ANA, "join", token)
     assert joined.returncode == 0 and f"You are a member of the project {code}." in joined.stdout
     assert [m["role"] for m in answer(english, "--as", ANA, "project", code)["members"]] == ["pi", "member"]
+
+
+def test_yes_and_no_are_taken_in_the_readers_language(english: Home) -> None:
+    english.environment["LC_ALL"] = "fr_FR.UTF-8"
+    assert apply(english, civilian="Oui", **{"ethics.misuse": "non"}).returncode == 0
+
+
+def test_a_refusal_tells_the_time_as_the_hub_does(english: Home) -> None:
+    code = project_of(english)
+    script = "#!/bin/sh\n#fabrique walltime: 10m\n#fabrique deadline: 2020-01-01T12:00Z\n"
+    done = english.run("--as", ANA, "submit", "-", "--project", code, stdin=script)
+    assert done.returncode == 5 and "2020, 06:50" in done.stderr, "ten minutes before noon, in Montréal"
+
+
+def test_a_question_left_open_is_asked_for_not_held_against(english: Home) -> None:
+    done = apply(english, **{"ethics.misuse": ""})
+    assert done.returncode == 2 and "ethics.misuse: This is needed." in done.stderr
+    assert answer(english, "applications")["applications"] == [], "nothing was submitted, and nothing turned down"
+
+
+def test_the_durations_that_a_mode_gives_are_named(english: Home) -> None:
+    assert " 1, 2, 3\n" in english.run("apply", "--mode", "lasalle_startup", "--show").stdout

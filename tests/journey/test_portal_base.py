@@ -318,7 +318,7 @@ def test_the_first_line_is_the_power_under_the_cap(found: Callable[[str], ThisHu
     text = client.get("/").content.decode().replace("\u00a0", " ")
     assert f"The hub draws 34 W of its {here.cap_w} W cap." in text
     assert "The model is off by up to 37%." in text
-    assert "A kilowatt-hour here costs 34.8 g CO₂e/kWh." in text
+    assert "A kilowatt-hour here costs 34.8 g CO₂e." in text
     assert "has not been heard of" not in text
     assert "Le hub consomme 34 W sur les" in speaking("fr").get("/").content.decode().replace("\u00a0", " ")
 

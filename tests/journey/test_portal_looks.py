@@ -75,6 +75,30 @@ def visited(tmp_path: Path, settings: Any, page: Page) -> Page:
     return page
 
 
+WIDEST = """cells => cells.filter(cell => {
+  const inside = cell.clientWidth - parseFloat(getComputedStyle(cell).paddingRight);
+  return cell.textContent.trim().split(/\\s+/).some(word => {
+    const probe = document.createElement("span");
+    probe.style.cssText = "position:absolute; white-space:nowrap";
+    probe.textContent = word;
+    cell.append(probe);
+    const wide = probe.offsetWidth;
+    probe.remove();
+    return wide > inside + 1;
+  });
+}).map(cell => cell.textContent)"""
+
+
+def test_no_word_of_a_list_is_broken_in_two(visited: Page, live_server: Any) -> None:
+    visited.set_viewport_size({"width": 1280, "height": 800})
+    for language in ("fr", "en"):
+        visited.context.add_cookies([{"name": "fabrique-language", "value": language, "url": str(live_server)}])
+        for path in ("/hubs", "/search?q=hub"):
+            visited.goto(path)
+            assert visited.locator("td.word").count() > 0
+            assert visited.eval_on_selector_all("td.word", WIDEST) == [], path
+
+
 def test_nothing_scrolls_sideways_and_no_policy_is_broken(visited: Page) -> None:
     said: list[str] = []
     visited.on("console", lambda message: said.append(message.text))

@@ -182,6 +182,8 @@ def test_from_a_stranger_to_a_statement(
     submit(page, code)
     fits(page, width)
     wait_for_the_end(page, words["done"], script=script)
+    if script:  # what ended can't be cancelled: the page says so by itself
+        page.wait_for_selector("#h-cancel", state="detached")
     page.reload()
     fits(page, width)
     shown = page.inner_text("main")
@@ -195,6 +197,8 @@ def test_from_a_stranger_to_a_statement(
     fits(page, width)
     page.goto(f"/statements/{code}.html")
     fits(page, width)
+    tallest = "all => Math.min(...all.map(t => t.getBoundingClientRect().height))"
+    assert page.eval_on_selector_all(".statement svg text", tallest) >= 9, "the picture's words can be read"
     made = taken_away(context, code, tmp_path)
     used = {u["unit"]: int(u["closing"]["used"]["value"]) for u in made["allocations"][0]["units"]}
     assert used["core-ms:local-core"] > 1_000 and used["mJ"] > 0 and used["uCAD"] > 0

@@ -60,7 +60,9 @@ def test_an_automatic_mode_decides_at_once(ana: Person) -> None:
     line = summary.allocations[0].lines[0]
     assert (line.granted, line.available, line.bookable) == (36_000_000, 36_000_000, 36_000_000)
     assert summary.allocations[0].script_line == f"#fabrique project: {done.project.code}"
-    assert done.project.code in summary.allocations[0].acknowledgement.en
+    words = summary.allocations[0].acknowledgement
+    assert done.project.code in words.en and "local-core" not in words.en + words.fr + str(words.fr_ca)
+    assert "processor cores" in words.en and "des cœurs de processeur" in words.fr
     assert ledger.balance("pool:startup:awarded", CPU) == 36_000_000
 
 

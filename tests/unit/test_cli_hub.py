@@ -63,6 +63,14 @@ def test_check_says_every_complaint_at_its_line(tmp_path: Path) -> None:
     assert "Traceback" not in done.output
 
 
+def test_a_choice_is_named_in_no_language_but_the_readers(tmp_path: Path) -> None:
+    file = tmp_path / "broken.yaml"
+    file.write_text("id: my-hub\nphase: nearly\n", encoding="utf-8")
+    said = run("hub", "check", str(file), env={"LC_ALL": "fr_FR.UTF-8"}).stderr
+    assert "phase\u00a0: valeurs admises\u00a0: announced, building, operational, unknown\n" in said
+    assert "operational, unknown\n" in run("hub", "check", str(file)).stderr
+
+
 def test_check_answers_json_with_each_complaint(tmp_path: Path) -> None:
     file = tmp_path / "broken.yaml"
     file.write_text("id: [", encoding="utf-8")
@@ -97,4 +105,6 @@ def test_new_never_overwrites(tmp_path: Path) -> None:
 
 
 def test_new_refuses_an_id_that_is_none() -> None:
+    done = run("hub", "new", "mine.yaml")
+    assert done.exit_code == 2 and "ID: mine.yaml" in done.stderr, "the message names what is wrong"
     assert run("hub", "new", "../etc").exit_code == 2

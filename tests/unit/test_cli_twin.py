@@ -237,3 +237,12 @@ def test_rules_that_look_at_prices_need_some(trace: Path, tmp_path: Path) -> Non
     rules.write_text("name: cheap\nversion: 1\ndefer: true\nsignal: price\n", encoding="utf-8")
     done = run("run", *HUB, "--trace", trace, "--rules", rules)
     assert done.exit_code == 2 and "[twin.price]" in done.stderr
+
+
+def test_what_was_left_out_is_counted_in_words(tmp_path: Path) -> None:
+    never = "{} 800 -1 -1 2 -1 -1 2 1800 -1 5 2 1 -1 -1 -1 -1 -1\n"
+    for others, said in ((1, "1 job was left out: "), (2, "2 jobs were left out: ")):
+        path = tmp_path / f"left-{others}.swf"
+        path.write_text(SWF + "".join(never.format(5 + n) for n in range(others)), encoding="utf-8")
+        shown = run("run", "--trace", path, "--processors", 2).stdout
+        assert said in shown

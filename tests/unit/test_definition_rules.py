@@ -185,3 +185,9 @@ def test_a_name_of_ours_is_ours_whatever_lies_in_the_folder(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     (tmp_path / "easy").write_text("name: easy\nversion: 9\n", encoding="utf-8")
     assert rules.load("easy") == EASY
+
+
+@pytest.mark.parametrize("name", READY)
+def test_in_quebec_a_job_is_a_task(name: str) -> None:
+    purpose = rules.catalogue()[name].purpose
+    assert purpose is not None and "job" not in purpose.said("fr-CA")

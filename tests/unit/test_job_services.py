@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.scripted import SCRIPT, T0, Bench
 
+from fabrique.apps.access.models import Allocation, Project
 from fabrique.apps.audit.models import SovereigntyDecision
 from fabrique.apps.catalogue import services as catalogue
 from fabrique.apps.jobs import services as jobs
@@ -53,6 +54,19 @@ def test_what_could_never_start_is_refused_at_once_with_its_reason(
         bench.submit(**flags)
     assert caught.value.params["reason"]["code"] == code  # type: ignore[index]
     assert not Job.objects.exists()
+
+
+def test_a_project_without_an_allocation_is_told_that_it_has_no_hours(bench: Bench) -> None:
+    Allocation.objects.filter(project=bench.project).update(project=_other_project(bench))
+    with pytest.raises(FabriqueError) as caught:
+        bench.submit()
+    assert caught.value.params["reason"]["code"] == "refuse.no-budget-in-kind"  # type: ignore[index]
+
+
+def _other_project(bench: Bench) -> Project:
+    return Project.objects.create(
+        code="p-other1", serial=99, title="Other", organisation=bench.project.organisation, created_ms=T0
+    )
 
 
 def test_a_stranger_submits_nothing(bench: Bench) -> None:

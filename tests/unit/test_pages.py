@@ -247,6 +247,7 @@ def test_the_queue_is_public_and_names_nobody(desk: Any) -> None:
     assert desk.project.code not in page.content.decode()
     assert f"/jobs/{desk.job.number}" not in page.content.decode()
     assert desk.project.code in desk.client("pi").get("/jobs").content.decode()
+    assert "1 core," in text(page) and "1 cores" not in text(page)
 
 
 def test_a_waiting_job_is_cancelled_at_once_a_running_one_when_its_number_is_typed(desk: Any) -> None:

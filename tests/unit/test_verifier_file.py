@@ -77,6 +77,14 @@ def test_it_runs_from_anywhere_with_python_and_cryptography(ledger_file: Path, t
     assert "not proven: no earlier checkpoint was given" in done.stdout
 
 
+def test_a_reader_that_leaves_meets_no_traceback(ledger_file: Path) -> None:
+    command = f'"{sys.executable}" "{FILE}" "{ledger_file}" 2>&1 1>&3 | cat; exit "${{PIPESTATUS[0]}}"'
+    done = subprocess.run(
+        ["bash", "-c", f"exec 3> >(true); sleep 0.5; {command}"], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (141, "")
+
+
 def test_usage_and_help() -> None:
     with pytest.raises(SystemExit) as usage:
         verifier.main([])

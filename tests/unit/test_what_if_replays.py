@@ -198,7 +198,6 @@ def test_a_form_is_read_as_it_was_meant(desk: Any) -> None:
         ({}, [], "rules"),
         ({}, ["../../etc/passwd"], "rules"),
         ({}, ["easy"] * 3 + [f"x{n}" for n in range(30)], "rules"),
-        ({"carbon": ""}, ["in-force"], "rules"),
         ({"cap_w": "1"}, ["easy"], "cap_w"),
         ({"cap_w": "-5"}, ["easy"], "cap_w"),
         ({"carbon": "nan"}, ["easy"], "carbon"),
@@ -212,6 +211,12 @@ def test_a_hostile_form_gets_one_message(given: dict[str, str], rules: list[str]
     with pytest.raises(FabriqueError) as error:
         form.read({**GIVEN, **given}, rules, this_hub())
     assert (error.value.code, error.value.params["field"]) == ("what-if.field", field)
+
+
+def test_the_hub_as_it_is_is_no_question(desk: Any) -> None:
+    with pytest.raises(FabriqueError) as error:
+        form.read({**GIVEN, "carbon": ""}, ["in-force"], this_hub())
+    assert error.value.code == "what-if.same"
 
 
 # --- who takes it up ----------------------------------------------------------------------------------------------

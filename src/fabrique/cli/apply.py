@@ -117,12 +117,14 @@ def _apply(
     """Judged first: a form that is not right leaves nothing behind, not even an account."""
     from django.db import transaction
 
+    from fabrique.apps.access import forms
     from fabrique.apps.access import services as access
 
     now = desk.now
     found = access.assess(mode.id, fields, now=now, applicant=person)
-    if found.errors:
-        errors = [{"field": e.field, "code": e.code, **dict(e.params)} for e in found.errors]
+    wrong = [*found.errors, *forms.unanswered(mode, fields)]  # what was not answered is asked for, never held against
+    if wrong:
+        errors = [{"field": e.field, "code": e.code, **dict(e.params)} for e in wrong]
         raise FabriqueError("application.field", errors=errors)
     with transaction.atomic():
         applicant = person or _new_person(desk, name, email or "", now=now)

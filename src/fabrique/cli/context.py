@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from fabrique.cli.shared import Call
+from fabrique.cli.shared import Call, current
 from fabrique.core.errors import FabriqueError
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def enter(call: Call) -> Desk:
     from fabrique.apps.this_hub import this_hub
 
     here = this_hub()
+    current.here = here
     return Desk(call, here, speaker(call, here))
 
 

@@ -54,7 +54,7 @@ def _known(error: BaseException) -> FabriqueError | None:
 
 
 def _say(error: FabriqueError) -> None:
-    say = speaker(current.call)
+    say = speaker(current.call, current.here)
     plain = FabriqueError(error.code, **{k: v for k, v in error.params.items() if k not in _LISTS})
     sentence = say.error(plain)
     output.complain(f"fabrique: {sentence} [{error.code}]")

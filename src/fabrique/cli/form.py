@@ -67,7 +67,13 @@ def prefilled(desk: Desk, mode: Mode, person: Person | None, form: Form) -> Form
     organisation = people.organisation_of(person, now=desk.now) if person else None
     if organisation is not None and organisation.kind in mode.audience:
         known |= {"organisation_kind": organisation.kind, "country": organisation.country}
-    return {**{k: v for k, v in known.items() if mode.field(k)}, **form}
+    return {**{k: v for k, v in known.items() if mode.field(k)}, **_plain(desk.say, mode, form)}
+
+
+def _plain(say: Speaker, mode: Mode, form: Form) -> Form:
+    """Yes and no as the form keeps them, where they were given in the person's own language."""
+    asked = {f.id for f in mode.form if f.kind == "yes-no"} | {f"ethics.{q.id}" for q in mode.ethics}
+    return {k: _yes_no(say, v) if k in asked and isinstance(v, str) else v for k, v in form.items()}
 
 
 # --- asking -------------------------------------------------------------------------------------------------------
@@ -91,7 +97,7 @@ def ask(desk: Desk, mode: Mode, form: Form) -> Form:
         while (wanted and field.id not in filled) or (field.id in filled and _wrong(mode, filled, field.id)):
             if field.id in filled:
                 output.line(f"  {desk.say.field_error(_wrong(mode, filled, field.id)[0])}", "red")
-            filled[field.id] = _ask_field(desk, field)
+            filled[field.id] = _ask_field(desk, mode, field)
     for question in mode.ethics:
         name = f"ethics.{question.id}"
         while name not in filled or _wrong(mode, filled, name):
@@ -99,10 +105,10 @@ def ask(desk: Desk, mode: Mode, form: Form) -> Form:
     return filled
 
 
-def _ask_field(desk: Desk, field: Field) -> str:
+def _ask_field(desk: Desk, mode: Mode, field: Field) -> str:
     if field.help is not None:
         output.line(f"  {desk.words(field.help)}", "dim")
-    choices = values(desk, field)
+    choices = values(desk, mode, field)
     answer = _prompt(f"{desk.words(field.label)}{f' [{choices}]' if choices else ''}")
     return _yes_no(desk.say, answer) if field.kind == "yes-no" else answer
 
@@ -110,7 +116,7 @@ def _ask_field(desk: Desk, field: Field) -> str:
 def _yes_no(say: Speaker, answer: str) -> str:
     """`yes` or `no`, for the answer in the person's own language."""
     own = {say.word("yes-no", "true"): "yes", say.word("yes-no", "false"): "no"}
-    return own.get(answer.lower(), answer)
+    return own.get(answer.strip().lower(), answer)
 
 
 def _yes_or_no(say: Speaker) -> str:
@@ -132,12 +138,14 @@ def _wrong(mode: Mode, form: Form, name: str) -> list[FieldError]:
 # --- showing ------------------------------------------------------------------------------------------------------
 
 
-def values(desk: Desk, field: Field) -> str:
+def values(desk: Desk, mode: Mode, field: Field) -> str:
     """What may be answered, in short."""
     if field.kind == "choice":
         return ", ".join(c.id for c in field.choices)
     if field.kind == "device-kind":
         return ", ".join(sorted(desk.here.units))
+    if field.id == "months" and mode.months:
+        return ", ".join(map(str, mode.months))
     if field.kind == "yes-no":
         return _yes_or_no(desk.say)
     if field.kind == "country":
@@ -152,7 +160,7 @@ def rows(desk: Desk, mode: Mode) -> Iterator[tuple[str, str, str]]:
     word = desk.say.text("optional")
     for field in mode.form:
         optional = "" if field.required else f" ({word})"
-        yield field.id, desk.words(field.label) + optional, values(desk, field)
+        yield field.id, desk.words(field.label) + optional, values(desk, mode, field)
     for question in mode.ethics:
         yield f"ethics.{question.id}", desk.words(question.text), _yes_or_no(desk.say)
 

@@ -61,7 +61,9 @@ def restore(call: Call, source: Annotated[Path, typer.Argument(metavar="FILE", h
     call_command("migrate", interactive=False, verbosity=0)
     if call.json:
         return output.document({"home": str(home), "hub": manifest["hub"], "at_ms": manifest["at_ms"]})
-    say = context.speaker(call)
+    from fabrique.apps.this_hub import this_hub
+
+    say = context.speaker(call, this_hub())
     made = say.instant(int(manifest["at_ms"]))
     hub = manifest["hub"]
     output.line(say.text("{hub} is restored to {home}, as it was on {made}.", hub=hub, home=home, made=made))

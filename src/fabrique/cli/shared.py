@@ -13,9 +13,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+
+if TYPE_CHECKING:
+    from fabrique.apps.this_hub import ThisHub
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +33,10 @@ class Call:
 
 @dataclass(slots=True)
 class _Current:
-    """The call of this process, for the place where its errors are said."""
+    """The call of this process and the hub it opened, for the place where its errors are said."""
 
     call: Call = Call()
+    here: ThisHub | None = None
 
 
 current: Final = _Current()
@@ -51,6 +55,8 @@ _OPTIONS: Final[dict[str, tuple[Any, Any, Any]]] = {
 
 def take(home: Path | None, acting: str | None, language: str | None, json: bool, *, anew: bool = False) -> Call:
     """The call with these options over those given before the command's name; `anew` forgets the latter."""
+    if anew:
+        current.here = None
     before = Call() if anew else current.call
     current.call = Call(home or before.home, acting or before.acting, language or before.language, json or before.json)
     return current.call

@@ -86,7 +86,7 @@ def notes(say: Speaker, compared: Comparison) -> None:
         output.line(text)
     if len(texts) > left:
         count = len(texts) - left
-        output.line(say.text("These figures rest on {count} notes and assumptions: --json has them.", count=count))
+        output.line(say.text("Notes and assumptions beneath these figures: {count}; --json has them.", count=count))
 
 
 # --- one run ------------------------------------------------------------------------------------------------------
@@ -177,5 +177,5 @@ def moment_pairs(
     if found.by_ms is not None:
         rows.append((say.text("starts by"), say.instant(found.by_ms)))
     rows.append((say.text("started"), told.UNKNOWN if start is None else say.instant(start)))
-    rows.append((say.text("ended"), told.UNKNOWN if end is None else say.instant(end)))
+    rows.append((say.text("Ended").lower(), told.UNKNOWN if end is None else say.instant(end)))
     return rows

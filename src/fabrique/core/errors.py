@@ -135,6 +135,7 @@ ERRORS: Final[Mapping[str, Sort]] = {
     "rules.note": Sort.INPUT,
     "what-if.missing": Sort.MISSING,
     "what-if.field": Sort.INPUT,
+    "what-if.same": Sort.INPUT,
     "what-if.busy": Sort.CONFLICT,
     "what-if.few": Sort.CONFLICT,
     "what-if.failed": Sort.UNAVAILABLE,

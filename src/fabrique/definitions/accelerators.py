@@ -13,6 +13,7 @@ from fabrique.core.catalogue import Device, DeviceKind, NodeExample, PowerLevel
 from fabrique.definitions import catalogues
 
 FOLDER: Final = catalogues.DATA / "accelerators"
+LOCAL_KIND: Final = "local-core"  # the cores of the machine that the hub runs on
 
 _LevelRow = tuple[int, int, int, int]
 

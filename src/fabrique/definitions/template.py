@@ -19,6 +19,6 @@ def new_hub(hub_id: str) -> str:
     Raises `request.broken` for an id that isn't 1 to 63 small letters, digits and hyphens.
     """
     if not _ID.match(hub_id):
-        raise FabriqueError("request.broken", field="id", text=hub_id[:80])
+        raise FabriqueError("request.broken", field="id", why=f"ID: {hub_id[:80]}: a-z 0-9 -")
     # quoted, so that an id of digits alone stays text
     return FILE.read_text(encoding="utf-8").replace("\nid: my-hub\n", f'\nid: "{hub_id}"\n', 1)

@@ -53,7 +53,7 @@ def _complaint(document: Document, sort: str, loc: FieldPath, context: dict[str,
     if sort in ("extra_forbidden", "unexpected_keyword_argument"):
         return document.complaint(path, "value.unknown-key", key=str(loc[-1]))
     if sort in ("literal_error", "enum"):
-        return document.complaint(path, "value.choice", expected=str(context.get("expected", "")))
+        return document.complaint(path, "value.choice", expected=_choices(context))
     if sort == "string_pattern_mismatch":
         return document.complaint(path, "value.pattern", pattern=str(context.get("pattern", "")))
     if sort in _BOUNDS:
@@ -63,6 +63,11 @@ def _complaint(document: Document, sort: str, loc: FieldPath, context: dict[str,
     if shape:
         return document.complaint(path, "value.type", expected=shape)
     return document.complaint(path, "value.refused", why=message)
+
+
+def _choices(context: dict[str, Any]) -> str:
+    """What may stand there, in no language: pydantic writes 'a', 'b' or 'c'."""
+    return str(context.get("expected", "")).replace("' or '", "', '").replace("'", "")
 
 
 def _in_file(document: Document, loc: FieldPath) -> FieldPath:

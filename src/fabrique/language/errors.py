@@ -149,6 +149,7 @@ SENTENCES: Final[dict[str, str]] = {
     "what-if.missing": msg("There is no such replay."),
     "what-if.field": msg("The field “{field}” is wrong: {why}."),
     "what-if.field?why": msg("The field “{field}” is wrong."),
+    "what-if.same": msg("Nothing differs from the hub as it is: choose other rules, or change the hub below."),
     "what-if.busy": msg("{most} replays wait already: let one of them end first."),
     "what-if.few": msg("Too few jobs ended here in that time to replay: {jobs}; {least} are needed."),
     "what-if.failed": msg("The replay ended before its result was there ({why})."),

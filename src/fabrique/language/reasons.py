@@ -92,7 +92,7 @@ SENTENCES: Final[dict[str, str]] = {
     "eligible.size?most": msg("You ask for {asked} hours; this mode gives {least} at least, in {unit}."),
     "eligible.size-not-published": msg("How much this mode gives in {unit} is not published: an officer decides."),
     "eligible.size-not-published?unit": msg("How much do you need, and of what?"),
-    "eligible.duration": msg("You ask for {months} months; this mode gives {accepted}."),
+    "eligible.duration": msg("Months you ask for: {months}; this mode gives {accepted}."),
     "eligible.duration?months": msg("For how many months? This mode gives {accepted}."),
     "eligible.duration?accepted": msg("How long this mode lasts is not published: an officer decides."),
     "eligible.mode-open": msg("This mode is open until {until}."),

@@ -179,6 +179,7 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "unknown": msg("unknown"),
     },
     "device": {"accelerator": msg("accelerators"), "core": msg("cores"), "qpu": msg("QPUs")},
+    "one-device": {"accelerator": msg("accelerator"), "core": msg("core")},
     "vendor": {"nvidia": "NVIDIA", "amd": "AMD", "intel": "Intel", "iqm": "IQM"},
     "partner-role": {
         "operator": msg("operator"),

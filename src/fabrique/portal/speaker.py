@@ -14,8 +14,6 @@ from fabrique.language import Speaker
 from fabrique.language.catalogue import language_code
 from fabrique.language.marks import msg
 
-LOCAL_KIND = "local-core"
-
 
 def known_hub() -> ThisHub | None:
     """The hub of this home, or None before `fabrique init` and while its files can't be used."""
@@ -40,4 +38,4 @@ def speaker_of(language: str, timezone: str) -> Speaker:
 def _names(language: str) -> Mapping[str, str]:
     """The names of kinds; the visitor's own cores are said in the language."""
     names = {kind: device.name for kind, device in accelerators.catalogue().items()}
-    return names | {LOCAL_KIND: Speaker(language).text(msg("this machine"))}
+    return names | {accelerators.LOCAL_KIND: Speaker(language).text(msg("this machine"))}

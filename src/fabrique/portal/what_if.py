@@ -47,7 +47,7 @@ def ask(request: HttpRequest) -> HttpResponse:
         asked = form.read(given, chosen, this_hub())
         made = replays.ask(person, asked.as_json(), now=now)
     except FabriqueError as error:
-        if error.code not in ("what-if.field", "what-if.busy"):
+        if error.code not in ("what-if.field", "what-if.same", "what-if.busy"):
             raise
         return _page(request, given, chosen, error, now)
     return redirect("what-if-result", made.id)

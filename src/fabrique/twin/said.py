@@ -44,7 +44,12 @@ def notes(say: Speaker, compared: Comparison) -> list[str]:
     first = compared.runs[0]
     left = (*first.study.trace.dropped, *first.replay.world.dropped)
     texts = [
-        say.text("{count} jobs were left out: {cause}.", count=count, cause=say.word("left-out", cause))
+        say.plural(
+            "{n} job was left out: {cause}.",
+            "{n} jobs were left out: {cause}.",
+            count,
+            cause=say.word("left-out", cause),
+        )
         for cause, count in left
     ]
     return [*texts, *said(compared)]

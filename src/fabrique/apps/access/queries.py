@@ -15,6 +15,9 @@ from fabrique.apps.this_hub import this_hub
 from fabrique.core.access import Mode, Text
 from fabrique.core.booking import BUCKETS, Policy, account, room
 from fabrique.core.units import Unit, is_time, kind_of
+from fabrique.definitions import accelerators
+
+_CORES = Text("processor cores", "des cœurs de processeur")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +93,26 @@ def allocation_summary(allocation: Allocation, *, now: int) -> AllocationSummary
     words = {
         "hub": str(hub.name.best or hub.id),
         "project": allocation.project.code,
-        "machine": "" if time is None else kind_of(time),
     }
-    said = mode.acknowledgement
+    said, machine = mode.acknowledgement, _machine(time)
     acknowledgement = Text(
-        said.en.format(**words), said.fr.format(**words), said.fr_ca.format(**words) if said.fr_ca else None
+        said.en.format(**words, machine=machine.en),
+        said.fr.format(**words, machine=machine.fr),
+        said.fr_ca.format(**words, machine=machine.fr) if said.fr_ca else None,
     )
     return AllocationSummary(allocation, mode, lines, f"#fabrique project: {allocation.project.code}", acknowledgement)
+
+
+def _machine(time: Unit | None) -> Text:
+    """What a paper calls the devices; the hub's own cores have no name that a reader would know."""
+    if time is None:
+        return Text("", "")
+    kind = kind_of(time)
+    if kind == accelerators.LOCAL_KIND:
+        return _CORES
+    known = accelerators.catalogue().get(kind)
+    name = kind if known is None else known.name
+    return Text(name, name)
 
 
 def budget_lines(allocation: Allocation, *, now: int) -> tuple[BudgetLine, ...]:

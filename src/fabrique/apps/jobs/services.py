@@ -137,9 +137,8 @@ def choose(spec: JobSpec, project: Project, *, now: int) -> Choice:
 def _paid_by(spec: JobSpec, project: Project, offers: tuple[fits.Offer, ...], *, now: int) -> Choice:
     allocations = list(Allocation.objects.filter(project=project).order_by("ends_ms", "id"))
     alive = [a for a in allocations if a.state == AllocationState.OPEN and now < a.ends_ms]
-    if not alive:
-        last = max((a.ends_ms for a in allocations), default=now)
-        raise _refused(reason("refuse.allocation-ended", time=last))
+    if allocations and not alive:
+        raise _refused(reason("refuse.allocation-ended", time=max(a.ends_ms for a in allocations)))
     short: Reason | None = None
     for allocation in alive:
         limits = ledger.policies(str(allocation.id))

@@ -62,7 +62,8 @@ def partitions(here: ThisHub) -> tuple[str, ...]:
 
 
 def read(given: Mapping[str, str], chosen: Sequence[str], here: ThisHub) -> Asked:
-    """The form as it was sent. Raises `what-if.field` for the first field that can't be used."""
+    """The form as it was sent. Raises `what-if.field` for the first field that can't be used, `what-if.same`
+    for rules and a hub as they are."""
     known = {IN_FORCE, *rule_sets.catalogue()}
     rules = tuple(dict.fromkeys(chosen))
     if not rules or len(rules) > SETS_MOST or not set(rules) <= known:
@@ -78,7 +79,7 @@ def read(given: Mapping[str, str], chosen: Sequence[str], here: ThisHub) -> Aske
         price_permille=_factor(given.get("price", ""), "price", 0) if has_price(here) else AS_IS,
     )
     if not asked.changes and set(rules) == {IN_FORCE}:
-        raise _wrong("rules", "=")
+        raise FabriqueError("what-if.same", field="rules")
     return asked
 
 

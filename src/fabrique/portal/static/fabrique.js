@@ -12,6 +12,8 @@
       if (!answer.ok) return;
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(part.id);
       if (!fresh || fresh.innerHTML === part.innerHTML) return;
+      // nothing is to change any more: what stands around this part is read once more too
+      if (!fresh.dataset.refresh) return location.reload();
       const open = opened(part);
       for (const d of fresh.querySelectorAll("details")) d.open = open.includes(d.id || d.dataset.key);
       part.replaceChildren(...fresh.childNodes);
