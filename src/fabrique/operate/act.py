@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from fabrique.apps.jobs import specs
 from fabrique.apps.jobs.models import Intent, Job, Run
@@ -12,6 +13,9 @@ from fabrique.apps.this_hub import ThisHub
 from fabrique.core.errors import FabriqueError
 from fabrique.core.job import MILLI, JobSpec
 from fabrique.engines.protocol import DeviceSlot, Engine, JobUser, RunSpec, Where
+from fabrique.engines.slurm.files import levels
+from fabrique.engines.slurm.files.levels import Level
+from fabrique.engines.slurm.model import QueuedJob, Unread
 from fabrique.operate.observe import intent_of
 
 GRACE_MS = 5_000
@@ -124,10 +128,44 @@ def tell(engine: Engine, here: ThisHub, intent: Intent) -> None:
     """The act that `intent` announces. Raises what the engine raises."""
     name = intent_of(intent.run)
     if intent.act == "submit":
-        engine.submit(run_spec(here, intent.run))
+        spec = run_spec(here, intent.run)
+        if spec.power_limit_w is not None and isinstance(engine, Levelled):
+            submit_at_level(engine, here.home / levels.LEVELS, spec, spec.power_limit_w)
+        else:
+            engine.submit(spec)
     elif intent.act == "release":
         engine.release([name])
     elif intent.act == "cancel":
         engine.cancel(name, GRACE_MS)
     else:
         engine.preempt(name)
+
+
+@runtime_checkable
+class Levelled(Engine, Protocol):
+    """An engine whose nodes set a job's power level by its number, which is known once it was submitted."""
+
+    def job_of(self, intent: str) -> int | None: ...
+    def queue(self) -> tuple[Sequence[QueuedJob], Sequence[Unread]]: ...
+
+
+def submit_at_level(engine: Levelled, folder: Path, spec: RunSpec, watts: int) -> None:
+    """The job is held until its level stands where its nodes look; repeated after a crash, it goes on from there."""
+    try:
+        engine.hold([spec.intent])
+    except FabriqueError as error:
+        if error.code == "engine.refused" and error.params.get("why") == "started":
+            return  # an earlier attempt came to its end
+        raise
+    engine.submit(spec)
+    job = engine.job_of(spec.intent)
+    if job is None:  # cancelled before it ever came there
+        return
+    known, unread = engine.queue()
+    try:
+        if not unread:
+            levels.keep_only(folder, {job, *(one.job_id for one in known)})
+        levels.put(folder, job, Level("limit_w", watts))
+    except (OSError, ValueError) as error:
+        raise FabriqueError("engine.unavailable", why=f"the power level can't be written: {error}") from error
+    engine.release([spec.intent])

@@ -11,6 +11,7 @@ run at the next look.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -125,7 +126,7 @@ class SlurmEngine(OwnDoor):
         if not run.intent.startswith(OURS):
             return ends.underway(run.intent, job, look.at_ms, None)
         if job.restarts:  # Slurm, or an operator, put it back in the queue: a run starts once
-            self.transport.cancel([job.job_id])
+            self._end(job)
             return None
         output = run.output_bytes()
         if job.state == "RUNNING":
@@ -136,9 +137,14 @@ class SlurmEngine(OwnDoor):
         """End what was warned long enough ago, or has said more than it may."""
         order, told = run.read(records.ORDER) or {}, run.read(records.PREEMPT)
         if told is not None and self._clock() - int(told["at"]) >= int(order.get("lead", 0)):
-            self.transport.cancel([job.job_id])
+            self._end(job)
         elif output > int(order.get("output_limit", _NO_LIMIT)):
             run.write_once(folder.OUTPUT, {"at": self._clock()})
+            self._end(job)
+
+    def _end(self, job: QueuedJob) -> None:
+        """What Slurm does not do now is asked for again at the next look: it hides nothing of the others."""
+        with suppress(FabriqueError):
             self.transport.cancel([job.job_id])
 
     def _gone(self, runs: Sequence[Folder], look: Look) -> dict[str, Observation]:
@@ -199,6 +205,11 @@ class SlurmEngine(OwnDoor):
             return int(submitted["job"])
         found = look.find(run.intent)
         return None if found is None else found[0].job_id
+
+    def job_of(self, intent: str) -> int | None:
+        """Slurm's id of a run that was submitted from here."""
+        submitted = Folder(self.root, intent).read(folder.SUBMITTED)
+        return None if submitted is None else int(submitted["job"])
 
     def list(self) -> Listing:
         """Those that have a folder here, and those in the queue that are ours though their folder was lost."""
