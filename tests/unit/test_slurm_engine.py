@@ -477,6 +477,20 @@ def test_too_much_output_ends_the_run(engine: SlurmEngine, slurm: FakeSlurm, out
     assert engine.observe([RUN])[0].cause == "output"
 
 
+def test_an_end_that_slurm_refuses_hides_no_other_run(
+    engine: SlurmEngine, slurm: FakeSlurm, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(jobs: object) -> None:
+        raise FabriqueError("engine.refused", why="Access/permission denied")
+
+    (job,) = slurm.jobs
+    slurm.start(job)
+    output.write_bytes(b"x" * 11)
+    other = slurm.add("theirs").handle
+    monkeypatch.setattr(slurm, "cancel", refuse)
+    assert [seen.state for seen in engine.observe([RUN, other])] == ["running", "starting"]
+
+
 def test_what_was_purged_is_never_heard_of_again(engine: SlurmEngine, slurm: FakeSlurm) -> None:
     job = submit(engine)
     slurm.start(job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -180,3 +181,12 @@ def test_what_was_used_is_the_steps_own() -> None:
     assert not unread and [record.job_id for record in found] == [7, 8]
     assert (found[0].cpu_ms, found[0].max_rss_bytes) == (2_500, 2_812 * 1_024) and found[1].max_rss_bytes is None
     assert all(record.cpu_ms is None for record in records("22.05", "commands"))
+
+
+def test_ten_thousand_jobs_are_read_in_a_moment() -> None:
+    """A whole look has two seconds; squeue itself takes a third of one for so many."""
+    row = (DATA / "22.05" / "squeue.txt").read_bytes().split(f"{TOKEN}{rows.END}\n".encode())[0]
+    output = (row + f"{TOKEN}{rows.END}\n".encode()) * 10_000
+    begin = time.process_time()
+    found, unread = rows.queue(output, rows.QUEUE, TOKEN)
+    assert len(found) == 10_000 and not unread and time.process_time() - begin < 1.5

@@ -180,8 +180,10 @@ class Sight:
 
     def there_again(self, run: Folder) -> None:
         """It was seen, or the accounting could not be asked: the time counts anew."""
-        self._missing.pop(run.intent, None)
-        run.forget(folder.MISSING)
+        if THEIRS.fullmatch(run.intent):
+            self._missing.pop(run.intent, None)
+        else:
+            run.forget(folder.MISSING)
 
     def may_be_forgotten(self) -> bool:
         """Whether the folder is so young that it may be a new one in place of one that was lost."""
