@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final, Protocol, runtime_checkable
 
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 
 from fabrique.apps.access.models import Project
 from fabrique.apps.jobs import cycle, intake, records, recount
-from fabrique.apps.jobs.admission import Placement
 from fabrique.apps.jobs.models import FINAL, EngineRecord, Job, RecordState, Run
+from fabrique.apps.jobs.records import LIVE, Shelf
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core.errors import FabriqueError
@@ -60,6 +60,7 @@ class Ingest:
         self.here, self.cluster, self.project_of, self.every_ms = here, cluster, project_of, every_ms
         self._at: int | None = None
         self._deep_at: int | None = None
+        self._projects: dict[tuple[str, str], Project | None] = {}
         self._missing: dict[str, int] = {}  # records that run, and since when the queue lacks them
 
     def turn(self, accounting: Accounting, epoch: int, *, now: int) -> bool:
@@ -116,44 +117,44 @@ class Ingest:
         kept = records.known(engine, [r.key for r in in_order])
         todo: list[Record | Unread] = [r for r in in_order if not _is_settled(kept.get(r.key), r)]
         todo += unread
+        self._projects.clear()
         for i in range(0, len(todo) or 1, _AT_ONCE):
+            some = todo[i : i + _AT_ONCE]
             with ledger.batch("ingest", {"engine": engine}, now=now) as acts:
                 if epoch is not None:
                     cycle.check_lease(epoch)
-                for one in todo[i : i + _AT_ONCE]:
-                    done[self._apart(acts, one, now=now)] += 1
+                handles = [one.handle for one in some if isinstance(one, Record)]
+                shelf = Shelf(engine, [_key(one) for one in some], handles, now=now)
+                for one in some:
+                    done[self._apart(acts, shelf, one, now=now)] += 1
+                shelf.write()
                 if i + _AT_ONCE >= len(todo):
                     records.advance(engine, reached)
         return done
 
-    def _apart(self, acts: ledger.Batch, one: Record | Unread, *, now: int) -> str:
+    def _apart(self, acts: ledger.Batch, shelf: Shelf, one: Record | Unread, *, now: int) -> str:
         """One that can't be booked is set aside with its reason, and stops no other."""
-        engine = self.cluster.engine
-        if isinstance(one, Unread):
-            key = f"unread/{hashlib.sha256(one.raw).hexdigest()}"
-            why = reason("quarantine.unreadable", why=one.why[:_LONGEST_WHY])
-            records.keep(engine, key, one.raw, RecordState.QUARANTINED, now=now, why=why)
-            return "quarantined"
         found: str | Reason
         try:
-            with acts.apart():
-                found = self._one(acts, one, now=now)
+            if isinstance(one, Unread):
+                found = reason("quarantine.unreadable", why=one.why[:_LONGEST_WHY])
+            else:
+                found = self._one(acts, shelf, one, now=now)
         except OperationalError:
             raise
         except Exception as error:
-            log.exception("record %s of %s can't be booked", one.key, engine)
+            log.exception("record %s of %s can't be booked", _key(one), self.cluster.engine)
             found = reason("quarantine.unreadable", why=str(error)[:_LONGEST_WHY] or type(error).__name__)
         if isinstance(found, Reason):
-            records.keep(engine, one.key, one.raw, RecordState.QUARANTINED, now=now, why=found)
+            shelf.keep(_key(one), one.raw, RecordState.QUARANTINED, why=found)
             return "quarantined"
         return found
 
     # --- a record ---------------------------------------------------------------------------------------------
 
-    def _one(self, acts: ledger.Batch, r: Record, *, now: int) -> str | Reason:
+    def _one(self, acts: ledger.Batch, shelf: Shelf, r: Record, *, now: int) -> str | Reason:
         """What became of it: waits, open, booked, corrected, agreed; or why it is quarantined."""
-        engine = self.cluster.engine
-        row = records.one(engine, r.key)
+        row = shelf.rows.get(r.key)
         if _is_settled(row, r):
             return "known"  # meanwhile, by another
         over = ends.has_ended(r)
@@ -161,44 +162,42 @@ class Ingest:
             return "waits"
         if not over and r.state not in _RUNS:
             return reason("quarantine.unreadable", why=f"{r.state} without an end")
-        handle = self._handle(r)
-        run = row.run if row is not None and row.run is not None else records.run_of(engine, handle, r.key)
-        project = self.project_of(engine, r.account, r.qos)
         if partition_of(self.cluster, r.partition) is None:
             return reason("quarantine.partition", partition=r.partition)
+        handle = _handle(shelf, r)
+        run, project = shelf.run(r.key, handle), self._project(r)
         if run is None and project is None:
             return reason("quarantine.account", account=r.account)
-        if not over or (run is not None and run.state in records.LIVE):
-            why = None if row is None or not row.reason or over else _runaway(row)
-            records.keep(engine, r.key, r.raw, RecordState.OPEN, now=now, run=run, why=why)
+        if not over or (run is not None and run.state in LIVE):
+            why = None if row is None or over else _runaway(row)
+            shelf.keep(r.key, r.raw, RecordState.OPEN, run=run, why=why)
             return "open"
         if run is not None:
-            return self._compare(acts, run, r, handle, now=now)
+            return self._compare(acts, shelf, run, r, handle, now=now)
         if project is None or r.started_ms is None or not r.nodes:
-            return self._never_ran(r, handle, now=now)
-        return self._book(acts, project, r, handle, now=now)
+            return self._never_ran(shelf, r, handle, now=now)
+        return self._book(acts, shelf, project, r, handle, now=now)
 
-    def _handle(self, r: Record) -> str:
-        """Its handle; where another record has that, made its own by its start: a requeue within the same second."""
-        taken = EngineRecord.objects.filter(engine=self.cluster.engine, run__handle=r.handle).exclude(key=r.key)
-        ours = r.name.startswith(OURS) and records.is_taken_by_another(self.cluster.engine, r.handle, r.key)
-        if not ours and not taken.exists():
-            return r.handle
-        plain = f"slurm-{r.job_id}-{r.submitted_ms // 1000}" if ours else r.handle
-        return f"{plain}-{(r.started_ms or 0) // 1000}"
+    def _project(self, r: Record) -> Project | None:
+        name = r.account, r.qos
+        if name not in self._projects:
+            self._projects[name] = self.project_of(self.cluster.engine, *name)
+        return self._projects[name]
 
-    def _compare(self, acts: ledger.Batch, run: Run, r: Record, handle: str, *, now: int) -> str | Reason:
-        engine = self.cluster.engine
+    def _compare(self, acts: ledger.Batch, shelf: Shelf, run: Run, r: Record, handle: str, *, now: int) -> str | Reason:
         said = told(self.here, self.cluster, r, handle)
         if isinstance(said, Reason):
             return said
         corrected = False
         if said.seen.started_ms is not None and recount.differs(run, said):
-            corrected = recount.correct(acts, run, said, now=now)
-        records.keep(engine, r.key, r.raw, RecordState.BOOKED, now=now, run=run)
+            with acts.apart():
+                corrected = recount.correct(acts, run, said, now=now)
+        shelf.keep(r.key, r.raw, RecordState.BOOKED, run=run)
         return "corrected" if corrected else "agreed"
 
-    def _book(self, acts: ledger.Batch, project: Project, r: Record, handle: str, *, now: int) -> str | Reason:
+    def _book(
+        self, acts: ledger.Batch, shelf: Shelf, project: Project, r: Record, handle: str, *, now: int
+    ) -> str | Reason:
         """It came and went between two looks, or while the hub was away."""
         said = told(self.here, self.cluster, r, handle)
         partition = partition_of(self.cluster, r.partition)
@@ -207,14 +206,15 @@ class Ingest:
         offer = offer_of(self.here, r, partition)
         assert offer is not None  # noqa: S101 - `told` found it
         came = came_of(self.cluster, r, partition, handle)
-        job = self._job(came, project, now=now)
-        if isinstance(job, Reason):
-            return job
-        ask = decide.Asked(job, came.spec, (offer,), None)
-        bound: dict[str, object] = {"cores": [], "devices": [], "nodes": list(r.nodes)}
-        placement: Placement = decide.place(self.here, ask, offer, bound, Books(self.here, r.started_ms or now))
-        run = recount.book(acts, job, placement, said, now=now)
-        records.keep(self.cluster.engine, r.key, r.raw, RecordState.BOOKED, now=now, run=run)
+        with acts.apart():
+            job = self._job(came, project, now=now)
+            if isinstance(job, Reason):
+                return job
+            ask = decide.Asked(job, came.spec, (offer,), None)
+            bound: dict[str, object] = {"cores": [], "devices": [], "nodes": list(r.nodes)}
+            placement = decide.place(self.here, ask, offer, bound, Books(self.here, r.started_ms or now))
+            run = recount.book(acts, job, placement, said, now=now)
+        shelf.keep(r.key, r.raw, RecordState.BOOKED, run=run)
         return "booked"
 
     def _job(self, came: intake.Came, project: Project, *, now: int) -> Job | Reason:
@@ -226,7 +226,7 @@ class Ingest:
             intake.renew(job, came, now=now)
         return job
 
-    def _never_ran(self, r: Record, handle: str, *, now: int) -> str:
+    def _never_ran(self, shelf: Shelf, r: Record, handle: str, *, now: int) -> str:
         """It left the queue before it had a node: nothing to charge; the attempt before it was its last."""
         partition = partition_of(self.cluster, r.partition)
         if partition is not None and r.state == "CANCELLED":
@@ -235,7 +235,7 @@ class Ingest:
             waits = job is not None and job.status == JobState.PENDING.value
             if job is not None and waits and (job.handle == handle or job.runs.filter(handle=job.handle).exists()):
                 intake.close(job, JobState.CANCELLED, reason("end.cancelled"), now=now)
-        records.keep(self.cluster.engine, r.key, r.raw, RecordState.BOOKED, now=now)
+        shelf.keep(r.key, r.raw, RecordState.BOOKED)
         return "never-ran"
 
     def _runaways(self, found: Sequence[Record], accounting: Accounting, *, now: int) -> None:
@@ -247,16 +247,32 @@ class Ingest:
             shown = {handle_of(job) for job in accounting.arrivals()}
         except FabriqueError:
             return  # a queue that does not answer proves nothing
+        gone = {}
         for key, r in running.items():
             if r.handle in shown:
                 self._missing.pop(key, None)
-                continue
-            since = self._missing.setdefault(key, now)
-            if now - since >= RUNAWAY_MS:
-                row = records.one(self.cluster.engine, key)
+            elif now - (since := self._missing.setdefault(key, now)) >= RUNAWAY_MS:
+                gone[key] = since
+        with transaction.atomic():
+            shelf = Shelf(self.cluster.engine, list(gone), [], now=now)
+            for key, since in gone.items():
+                row = shelf.rows.get(key)
                 if row is not None and row.state == RecordState.OPEN and not row.reason:
                     why = reason("quarantine.runaway", since=since)
-                    records.keep(row.engine, key, r.raw, RecordState.OPEN, now=now, run=row.run, why=why)
+                    shelf.keep(key, bytes(row.raw), RecordState.OPEN, run=row.run, why=why)
+            shelf.write()
+
+
+def _key(one: Record | Unread) -> str:
+    return one.key if isinstance(one, Record) else f"unread/{hashlib.sha256(one.raw).hexdigest()}"
+
+
+def _handle(shelf: Shelf, r: Record) -> str:
+    """Its handle; where another record has that, made its own by its start: a requeue within the same second."""
+    if not shelf.is_another_s(r.key, r.handle):
+        return r.handle
+    plain = f"slurm-{r.job_id}-{r.submitted_ms // 1000}" if r.name.startswith(OURS) else r.handle
+    return f"{plain}-{(r.started_ms or 0) // 1000}"
 
 
 def _is_settled(row: EngineRecord | None, r: Record) -> bool:
@@ -273,4 +289,4 @@ def _submitted(handle: str) -> int:
 
 
 def _lives(job: Job) -> bool:
-    return job.status not in FINAL and job.runs.filter(state__in=records.LIVE).exists()
+    return job.status not in FINAL and job.runs.filter(state__in=LIVE).exists()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from django.db.models import Min
+from django.db.models import Min, Q
 
 from fabrique.apps.jobs.models import EngineRecord, HubState, RecordState, Run, RunState
 from fabrique.core.reasons import Reason
@@ -25,46 +25,60 @@ def known(engine: str, keys: Sequence[str]) -> dict[str, EngineRecord]:
     return found
 
 
-def one(engine: str, key: str) -> EngineRecord | None:
-    return EngineRecord.objects.filter(engine=engine, key=key).select_related("run").first()
+class Shelf:
+    """The rows of some records and the runs they may be of, each read once, under the caller's lock.
 
+    `handles` are those of the records. A run is one record's alone: another with the same handle is another run.
+    """
 
-def keep(
-    engine: str,
-    key: str,
-    raw: bytes,
-    state: RecordState,
-    *,
-    now: int,
-    run: Run | None = None,
-    why: Reason | None = None,
-) -> None:
-    """One row a key, with the latest bytes; written only where something changed."""
-    told = {} if why is None else why.as_json()
-    row = EngineRecord.objects.filter(engine=engine, key=key).first()
-    if row is None:
-        row = EngineRecord(engine=engine, key=key, first_ms=now)
-    elif (row.state, row.reason, row.run_id, bytes(row.raw)) == (state, told, run.pk if run else None, raw):
-        return
-    row.raw, row.state, row.reason, row.run, row.changed_ms = raw, state, told, run, now
-    row.save()
+    def __init__(self, engine: str, keys: Sequence[str], handles: Sequence[str], *, now: int) -> None:
+        self._engine, self._now = engine, now
+        self.rows = known(engine, keys)
+        intents = {pk: handle for handle in handles if (pk := _intent(handle)) is not None}
+        told = {row.run_id for row in self.rows.values() if row.run_id is not None}
+        which = Q(handle__in=set(handles)) | Q(pk__in=intents.keys(), handle="") | Q(pk__in=told)
+        runs = Run.objects.filter(which, engine=engine).select_related("job").defer("job__script")
+        self._runs = {run.pk: run for run in runs}
+        self._by_handle = {run.handle or intents.get(run.pk, ""): run.pk for run in self._runs.values()}
+        linked = EngineRecord.objects.filter(engine=engine, run__in=self._runs).values_list("run_id", "key")
+        self._key_of: dict[uuid.UUID, str] = dict(linked)
+        self._new: dict[str, EngineRecord] = {}
+        self._changed: dict[str, EngineRecord] = {}
 
+    def run(self, key: str, handle: str) -> Run | None:
+        """The run of this record."""
+        row = self.rows.get(key)
+        pk = row.run_id if row is not None and row.run_id else self._by_handle.get(handle)
+        return None if pk is None or self._key_of.get(pk, key) != key else self._runs[pk]
 
-def run_of(engine: str, handle: str, key: str) -> Run | None:
-    """The run of a record: by its handle, unless another record of the accounting has that run already."""
-    ours = _intent(handle)
-    runs = Run.objects.filter(engine=engine, pk=ours, handle="") if ours else Run.objects.none()
-    run = Run.objects.filter(engine=engine, handle=handle).first() or runs.first()
-    if run is None or run.records.exclude(key=key).exists():
-        return None
-    return run
+    def is_another_s(self, key: str, handle: str) -> bool:
+        """Whether another record has the run of this handle."""
+        pk = self._by_handle.get(handle)
+        return pk is not None and self._key_of.get(pk, key) != key
 
+    def keep(
+        self, key: str, raw: bytes, state: RecordState, *, run: Run | None = None, why: Reason | None = None
+    ) -> None:
+        """One row a key, with the latest bytes; written only where something changed."""
+        told = {} if why is None else why.as_json()
+        row = self.rows.get(key)
+        if run is not None:
+            self._runs[run.pk] = run
+            self._by_handle.setdefault(run.handle, run.pk)
+            self._key_of[run.pk] = key
+        if row is None:
+            row = self._new[key] = EngineRecord(engine=self._engine, key=key, first_ms=self._now)
+            self.rows[key] = row
+        elif (row.state, row.reason, row.run_id, bytes(row.raw)) == (state, told, run.pk if run else None, raw):
+            return
+        elif key not in self._new:
+            self._changed[key] = row
+        row.raw, row.state, row.reason, row.run, row.changed_ms = raw, state, told, run, self._now
 
-def is_taken_by_another(engine: str, handle: str, key: str) -> bool:
-    """Whether another record has the run of this intent of ours."""
-    ours = _intent(handle)
-    rows = EngineRecord.objects.filter(engine=engine, run=ours).exclude(key=key)
-    return ours is not None and rows.exists()
+    def write(self) -> None:
+        EngineRecord.objects.bulk_create(self._new.values())
+        names = ("raw", "state", "reason", "run", "changed_ms")
+        EngineRecord.objects.bulk_update(self._changed.values(), names, batch_size=_AT_ONCE)
 
 
 def _intent(handle: str) -> uuid.UUID | None:
