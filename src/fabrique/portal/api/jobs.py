@@ -92,6 +92,8 @@ def _job(found: Job, now: int) -> dict[str, Any]:
     explained = queries.explain(found, now=now)
     return {
         "number": found.number,
+        "door": found.door or None,
+        "outside_id": found.outside_id or None,
         "project": found.project.code,
         "name": found.name,
         "status": found.status,

@@ -189,9 +189,13 @@ class RunOut(Schema):
 
 
 class JobOut(Schema):
-    """`starts` is the interval of its start while it waits, None when it is not known."""
+    """`starts` is the interval of its start while it waits, None when it is not known. `door` names the engine that it
+    was submitted to round the hub, `outside_id` is its name at the cluster.
+    """
 
     number: int
+    door: str | None
+    outside_id: str | None
     project: str
     name: str
     status: str
