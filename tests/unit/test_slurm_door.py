@@ -1,0 +1,177 @@
+"""What the Slurm engine does to people's own jobs, and what it reads of a run's output."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.unit.slurm_fakes import T0, FakeSlurm
+
+from fabrique.core.errors import FabriqueError
+from fabrique.engines.protocol import JobUser, RunSpec, Where
+from fabrique.engines.slurm.door import EARLY, NOW
+from fabrique.engines.slurm.engine import SlurmEngine
+from fabrique.engines.slurm.model import Change
+from fabrique.engines.slurm.placing import Settings
+
+RUN = "run-00000001"
+
+
+@pytest.fixture
+def slurm() -> FakeSlurm:
+    return FakeSlurm()
+
+
+@pytest.fixture
+def connect(slurm: FakeSlurm, tmp_path: Path) -> Callable[..., SlurmEngine]:
+    def make(**changes: object) -> SlurmEngine:
+        settings = Settings(cluster="lab", partitions=("gpu",), runs=tmp_path / "runs", login="root", look_ms=0)
+        return SlurmEngine(slurm, replace(settings, **changes), slurm.clock)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def engine(connect: Callable[..., SlurmEngine]) -> SlurmEngine:
+    return connect()
+
+
+def spec(intent: str = RUN, script: bytes = b"#!/bin/sh\ntrue\n", **fields: object) -> RunSpec:
+    whole = {"where": Where("gpu", "lab_a"), "user": JobUser("p", login=None), "core_count": 4, "walltime_ms": 90_000}
+    return RunSpec(intent=intent, name="a-job", script=script, **{**whole, **fields})  # type: ignore[arg-type]
+
+
+def submit(engine: SlurmEngine, intent: str = RUN, **fields: object) -> int:
+    engine.submit(spec(intent, **fields))
+    return next(job.job_id for job in engine.queue()[0] if job.name == intent)
+
+
+def test_jobs_are_released_in_the_order_given(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    jobs = [slurm.add(f"job{n}", priority=0) for n in range(4)]
+    handles = [engine.arrivals()[n].handle for n in (2, 0, 3)]
+    engine.release(handles)
+    engine.release([engine.arrivals()[1].handle])
+    order = sorted(slurm.jobs.values(), key=lambda job: -(job.priority or 0))
+    assert [job.job_id for job in order] == [jobs[n].job_id for n in (2, 0, 3, 1)]
+    assert slurm.changes[0] == Change(jobs[2].job_id, priority=NOW[1])
+
+
+def test_what_is_released_ahead_of_its_turn_stays_behind_until_it_comes(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    early, now = (slurm.add(f"job{n}", priority=0).handle for n in range(2))
+    engine.release([early], early=True)
+    engine.release([now])
+    engine.release([early])
+    assert [change.priority for change in slurm.changes] == [EARLY[1], NOW[1], NOW[1] - 1]
+
+
+def test_what_is_released_already_is_told_nothing(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    job = slurm.add("job", priority=0)
+    handle = job.handle
+    engine.release([handle])
+    engine.release([handle])
+    assert len(slurm.changes) == 1
+    engine.hold([handle])
+    engine.hold([handle])
+    assert [change.priority for change in slurm.changes] == [NOW[1], 0]
+
+
+def test_a_task_of_an_array_is_released_by_itself(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    array = slurm.add("array", priority=0, task_ids=(1, 2, 3), tasks=3)
+    slurm.jobs[array.job_id] = array = replace(array, array_id=array.job_id)
+    engine.release([f"slurm-{array.job_id}-t2-{T0 // 1000}", f"slurm-{array.job_id}-t9-{T0 // 1000}"])
+    assert [change.job_id for change in slurm.changes] == [(array.job_id, 2)]
+
+
+def test_the_last_task_of_an_array_is_called_by_its_number(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    """It bears the array's own id, by which all tasks would be meant."""
+    last = slurm.add("array", priority=0, array_task=3)
+    slurm.jobs[last.job_id] = replace(last, array_id=last.job_id)
+    engine.cancel(engine.arrivals()[0].handle, 0)
+    assert slurm.cancelled == [(last.job_id, 3)]
+
+
+def test_a_reason_stands_where_squeue_shows_it_and_only_news_is_sent(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    plain, theirs = slurm.add("a"), slurm.add("b", comment="my own words")
+    why = {job.handle: "waits for 2 accelerators\n--uid=root" for job in (plain, theirs)}
+    engine.put(why)
+    said = "fabrique: waits for 2 accelerators --uid=root"
+    assert slurm.changes == [Change(plain.job_id, comment=said), Change(theirs.job_id, admin_comment=said)]
+    engine.put(why)
+    assert len(slurm.changes) == 2
+    slurm.start(plain.job_id)
+    engine.put({})
+    assert slurm.changes[2:] == [Change(plain.job_id, comment="")]
+
+
+def test_a_bounded_number_of_reasons_is_sent_at_once(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    why = {slurm.add(f"job{n}").handle: "waits" for n in range(700)}
+    engine.put(why)
+    first = len(slurm.changes)
+    engine.put(why)
+    assert first == 500 and len(slurm.changes) == 700
+
+
+def test_one_look_serves_a_whole_turn(connect: Callable[..., SlurmEngine], slurm: FakeSlurm) -> None:
+    engine = connect(look_ms=1_000)
+    handles = [slurm.add(f"job{n}").handle for n in range(50)]
+    engine.arrivals()
+    engine.observe(handles)
+    engine.put({})
+    assert slurm.asked.count("queue") == 1
+
+
+# --- the output is the job's own file ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def output(engine: SlurmEngine, slurm: FakeSlurm) -> Path:
+    submit(engine, output_limit_bytes=10)
+    path = engine.root / RUN / "work" / "out.log"
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    return path
+
+
+def test_a_log_is_read_up_to_its_limit(engine: SlurmEngine, output: Path) -> None:
+    assert engine.read_log(RUN, 0, 100) == (b"", 0, False)
+    output.write_bytes(b"0123456789abcdef")
+    assert engine.read_log(RUN, 0, 100) == (b"0123456789", 10, False)
+    assert engine.read_log(RUN, 4, 2) == (b"45", 6, False)
+
+
+def test_a_job_can_make_the_hub_read_nothing_else(engine: SlurmEngine, output: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("key")
+    for trick in (output.symlink_to, output.hardlink_to):
+        trick(secret)
+        assert engine.read_log(RUN, 0, 100)[0] == b""
+        output.unlink()
+    os.mkfifo(output)
+    assert engine.read_log(RUN, 0, 100)[0] == b""  # and does not hang
+
+
+def test_too_much_output_ends_the_run(engine: SlurmEngine, slurm: FakeSlurm, output: Path) -> None:
+    (job,) = slurm.jobs
+    slurm.start(job)
+    output.write_bytes(b"x" * 11)
+    engine.observe([RUN])
+    assert slurm.cancelled == [job]
+    slurm.end(job, "CANCELLED")
+    assert engine.observe([RUN])[0].cause == "output"
+
+
+def test_an_end_that_slurm_refuses_hides_no_other_run(
+    engine: SlurmEngine, slurm: FakeSlurm, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(jobs: object) -> None:
+        raise FabriqueError("engine.refused", why="Access/permission denied")
+
+    (job,) = slurm.jobs
+    slurm.start(job)
+    output.write_bytes(b"x" * 11)
+    other = slurm.add("theirs").handle
+    monkeypatch.setattr(slurm, "cancel", refuse)
+    assert [seen.state for seen in engine.observe([RUN, other])] == ["running", "starting"]
