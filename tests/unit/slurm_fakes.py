@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from fabrique.core.errors import FabriqueError
+from fabrique.engines.protocol import JobUser, RunSpec, Where
+from fabrique.engines.slurm.engine import SlurmEngine
 from fabrique.engines.slurm.model import Change, Denied, Node, Order, QueuedJob, Record, Target, Tres, Unread
+from fabrique.engines.slurm.placing import Settings
 
 T0 = 1_800_000_000_000
 
@@ -144,3 +148,25 @@ class FakeSlurm:
         record = Record(**{**whole, **fields})  # type: ignore[arg-type]
         self.kept.append(record)
         return record
+
+
+# --- an engine on it ------------------------------------------------------------------------------------------------
+
+RUN = "run-00000001"
+
+
+def connector(slurm: FakeSlurm, runs: Path) -> Callable[..., SlurmEngine]:
+    """Each call is another engine on the same folder; every question is a new look unless `look_ms` says otherwise."""
+    settings = Settings(cluster="lab", partitions=("gpu",), runs=runs, login="root", look_ms=0)
+    return lambda **changes: SlurmEngine(slurm, replace(settings, **changes), slurm.clock)
+
+
+def spec(intent: str = RUN, script: bytes = b"#!/bin/sh\ntrue\n", **fields: object) -> RunSpec:
+    whole = {"where": Where("gpu", "lab_a"), "user": JobUser("p"), "core_count": 4, "walltime_ms": 90_000}
+    return RunSpec(intent=intent, name="a-job", script=script, **{**whole, **fields})  # type: ignore[arg-type]
+
+
+def submit(engine: SlurmEngine, intent: str = RUN, **fields: object) -> int:
+    """The id of its job."""
+    engine.submit(spec(intent, **fields))
+    return next(job.job_id for job in engine.queue()[0] if job.name == intent)

@@ -9,16 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.unit.slurm_fakes import T0, FakeSlurm
+from tests.unit.slurm_fakes import RUN, T0, FakeSlurm, connector, submit
 
 from fabrique.core.errors import FabriqueError
-from fabrique.engines.protocol import JobUser, RunSpec, Where
 from fabrique.engines.slurm.door import EARLY, NOW
 from fabrique.engines.slurm.engine import SlurmEngine
 from fabrique.engines.slurm.model import Change
-from fabrique.engines.slurm.placing import Settings
-
-RUN = "run-00000001"
 
 
 @pytest.fixture
@@ -28,26 +24,12 @@ def slurm() -> FakeSlurm:
 
 @pytest.fixture
 def connect(slurm: FakeSlurm, tmp_path: Path) -> Callable[..., SlurmEngine]:
-    def make(**changes: object) -> SlurmEngine:
-        settings = Settings(cluster="lab", partitions=("gpu",), runs=tmp_path / "runs", login="root", look_ms=0)
-        return SlurmEngine(slurm, replace(settings, **changes), slurm.clock)  # type: ignore[arg-type]
-
-    return make
+    return connector(slurm, tmp_path / "runs")
 
 
 @pytest.fixture
 def engine(connect: Callable[..., SlurmEngine]) -> SlurmEngine:
     return connect()
-
-
-def spec(intent: str = RUN, script: bytes = b"#!/bin/sh\ntrue\n", **fields: object) -> RunSpec:
-    whole = {"where": Where("gpu", "lab_a"), "user": JobUser("p", login=None), "core_count": 4, "walltime_ms": 90_000}
-    return RunSpec(intent=intent, name="a-job", script=script, **{**whole, **fields})  # type: ignore[arg-type]
-
-
-def submit(engine: SlurmEngine, intent: str = RUN, **fields: object) -> int:
-    engine.submit(spec(intent, **fields))
-    return next(job.job_id for job in engine.queue()[0] if job.name == intent)
 
 
 def test_jobs_are_released_in_the_order_given(engine: SlurmEngine, slurm: FakeSlurm) -> None:
