@@ -35,6 +35,7 @@ RUN_AS = typer.Option(
 )
 CLOSED = typer.Option("--closed", help="While the hub is silent, submissions are refused (else they pass).")
 AHEAD = typer.Option("--look-ahead", min=0, max=3_600, help="Seconds for which planned jobs are released ahead.")
+AGAIN = typer.Option("--again", help="Read the cluster anew, over what was corrected in fabrique.toml since.")
 DRY = typer.Option("--dry-run", help="Say what would be written, and write nothing.")
 
 
@@ -52,6 +53,7 @@ def connect(
     run_as: Annotated[Literal["own", "login"] | None, RUN_AS] = None,
     closed: Annotated[bool, CLOSED] = False,
     look_ahead: Annotated[int | None, AHEAD] = None,
+    again: Annotated[bool, AGAIN] = False,
     dry_run: Annotated[bool, DRY] = False,
 ) -> None:
     """Run this hub on a Slurm cluster: read what it has, write it into fabrique.toml, open its hours in the ledger."""
@@ -60,6 +62,9 @@ def connect(
     from fabrique.operate import connecting
 
     rights.require(desk.person, "cluster.provision", now=desk.now)
+    before = desk.here.deployment.cluster
+    if before is not None and not (again or dry_run):
+        raise FabriqueError("cluster.connected", cluster=before.cluster)
     as_root = os.geteuid() == 0
     if as_root and run_as == "own":
         raise FabriqueError("cluster.root")

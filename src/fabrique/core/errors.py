@@ -84,6 +84,7 @@ ERRORS: Final[Mapping[str, Sort]] = {
     "cluster.kind": Sort.INPUT,
     "cluster.kind-form": Sort.INPUT,
     "cluster.root": Sort.INPUT,
+    "cluster.connected": Sort.CONFLICT,
     "cluster.busy": Sort.CONFLICT,
     "lease.lost": Sort.CONFLICT,
     # provisioning of a cluster

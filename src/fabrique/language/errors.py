@@ -88,6 +88,7 @@ SENTENCES: Final[dict[str, str]] = {
     "cluster.kind": msg("Which accelerator is Slurm's {gres}? Say it: --kind {gres}=KIND."),
     "cluster.kind-form": msg("{given} is no TYPE=KIND: as in h100=h100-sxm."),
     "cluster.root": msg("A hub that runs as root never runs people's jobs as root: --run-as login."),
+    "cluster.connected": msg("This hub runs on {cluster} already: --again reads it anew, over your corrections."),
     "cluster.busy": msg(
         "Something still runs here, on another engine than {engine}: wait until it ends, or cancel it."
     ),

@@ -1,0 +1,113 @@
+"""A hub is connected to the cluster that scontrol describes: its nodes by sort, its hours, nothing invented in silence.
+
+`scontrol` is a script at a real process boundary that prints what a real one printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.scripted import T0
+
+from fabrique.apps import this_hub
+from fabrique.apps.ledger import services as ledger
+from fabrique.apps.ledger.models import Entry
+from fabrique.apps.ledger.verify import verify
+from fabrique.cli.slurm_connect import kinds_of
+from fabrique.core.booking import pool_account
+from fabrique.core.errors import FabriqueError
+from fabrique.core.units import unit
+from fabrique.engines.slurm.discover import Sort, named_once
+from fabrique.operate import connecting, founding
+
+DATA = Path(__file__).parents[1] / "data" / "slurm" / "22.05"
+H100 = unit("acc-ms:h100-sxm")
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def here(db: None, settings: Any, tmp_path: Path) -> Iterator[this_hub.ThisHub]:
+    """A hub in a home of its own: these tests write its deployment."""
+    settings.HOME = tmp_path / "home"
+    this_hub.forget()
+    founding.make_home(settings.HOME, "ca-lasalle-hub", port=8000, now=T0)
+    yield founding.furnish(now=T0)
+    this_hub.forget()
+
+
+@pytest.fixture
+def binaries(tmp_path: Path) -> Path:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    program = folder / "scontrol"
+    config = "Configuration data as of today\nClusterName             = lab\nSlurmUser               = slurm(64030)\n"
+    program.write_text(
+        f'#!/bin/sh\nif [ "$2" = config ]; then printf %s "{config}"; else cat "{DATA / "nodes.txt"}"; fi\n'
+    )
+    program.chmod(0o755)
+    return folder
+
+
+def asked(binaries: Path, **more: Any) -> connecting.Asked:
+    given = {"kinds": {"h100": "h100-sxm"}, "more": {}, **more}
+    return connecting.Asked(conf=Path("/etc/slurm.conf"), binaries=binaries, **given)
+
+
+def test_what_the_cluster_says_of_itself(here: Any, binaries: Path) -> None:
+    found = connecting.describe(here, asked(binaries))
+    (partition,) = found.cluster.partitions
+    assert found.left == ()
+    assert (found.cluster.cluster, found.cluster.engine, found.cluster.cap_basis) == ("lab", "lab", "assumed")
+    assert partition.names == ("gpu", "flex")
+    assert (partition.kind, partition.gres, partition.devices, partition.cores) == ("h100-sxm", "gpu:h100", 4, 96)
+    most = partition.nodes * (partition.idle_w + 4 * partition.device_w + 96 * partition.core_w)
+    assert found.cluster.cap_w == most
+    assert connecting.describe(here, asked(binaries, cap_w=9_000)).cluster.cap_w == 9_000
+
+
+def test_its_hours_come_into_the_ledger_once(here: Any, binaries: Path) -> None:
+    cluster = connecting.describe(here, asked(binaries)).cluster
+    half = T0 + this_hub.YEAR_MS // 2
+    now = connecting.connect(here, cluster, now=half)
+    assert now.deployment.cluster == cluster
+    assert now.count("h100-sxm") == 4 * cluster.partitions[0].nodes
+    brought = sum(ledger.balance(pool_account(pool, "unallocated"), H100) for pool in now.shares)
+    assert brought == pytest.approx(now.yearly_capacity("h100-sxm") // 2, abs=10)
+    entries = Entry.objects.count()
+    connecting.connect(now, cluster, now=half + 1_000)
+    assert Entry.objects.count() == entries
+    assert verify().ok
+
+
+def test_a_type_that_nobody_knows_is_asked_for(here: Any, binaries: Path) -> None:
+    with pytest.raises(FabriqueError) as told:  # three kinds begin with h100
+        connecting.describe(here, asked(binaries, kinds={}))
+    assert told.value.code == "cluster.kind"
+    assert told.value.params["gres"] == "h100"
+    with pytest.raises(FabriqueError, match=r"cluster\.kind"):
+        connecting.describe(here, asked(binaries, kinds={"h100": "h1000"}))
+    assert kinds_of(["gpu:h100=h100-sxm", "a40=a40"]) == {"h100": "h100-sxm", "a40": "a40"}
+    for wrong in ("h100", "=x", "h100=", ""):
+        with pytest.raises(FabriqueError, match=r"cluster\.kind-form"):
+            kinds_of([wrong])
+
+
+def test_a_cluster_that_does_not_answer_changes_nothing(here: Any, tmp_path: Path) -> None:
+    with pytest.raises(FabriqueError, match=r"engine\.unavailable"):
+        connecting.describe(here, asked(tmp_path / "nowhere"))
+    mute = tmp_path / "scontrol"
+    mute.write_text("#!/bin/sh\necho nothing\n")
+    mute.chmod(0o755)
+    with pytest.raises(FabriqueError, match=r"engine\.garbage"):
+        connecting.describe(here, asked(tmp_path))
+
+
+def test_a_partition_over_nodes_of_two_sorts_counts_with_the_larger() -> None:
+    large = Sort(("gpu", "all"), 8, 96, 1_000, "h100", 8)
+    small = Sort(("old", "all"), 4, 32, 1_000, "a40", 2)
+    kept, left = named_once([large, small])
+    assert [(s.partitions, s.nodes) for s in kept] == [(("gpu", "all"), 8), (("old",), 4)]
+    assert left == ["all"]
