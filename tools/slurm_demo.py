@@ -46,7 +46,7 @@ def connect(home: Path, lab: SlurmLab) -> None:
     hub, port = os.environ.get("HUB"), os.environ.get("PORT", "8000")
     fabrique(home, "init", "--port", port, *(["--hub", hub] if hub else []))
     deployment = home / "fabrique.toml"
-    if "[[clusters]]" not in deployment.read_text(encoding="utf-8"):  # what was corrected there since stays
+    if "[[clusters]]" not in deployment.read_text(encoding="utf-8"):
         fabrique(home, "slurm", "connect", "--conf", str(lab.conf), "--kind", KIND, "--cap-w", CAP_W)
     fabrique(home, "slurm", "apply")
     install_door(home, lab)
