@@ -116,8 +116,12 @@ def test_slurm_may_not_start_a_run_again(engine: SlurmEngine, slurm: FakeSlurm) 
     first = replace(slurm.jobs[job], state="NODE_FAIL", ended_ms=slurm.now + 5_000)
     slurm.account_for(first)
     slurm.jobs[job] = replace(slurm.jobs[job], state="PENDING", restarts=1, started_ms=None, nodes=())
+    (record,), slurm.kept = slurm.kept, []
+    assert engine.observe([RUN])[0].state == "unknown" and slurm.cancelled == [job]
+    slurm.end(job, "CANCELLED")
+    assert engine.observe([RUN])[0].state == "unknown"  # that is no end of the first
+    slurm.kept = [record]
     seen = engine.observe([RUN])[0]
-    assert slurm.cancelled == [job]
     assert (seen.state, seen.cause, seen.ended_ms) == ("ended", "node-failed", T0 + 5_000)
 
 

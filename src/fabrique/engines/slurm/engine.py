@@ -156,6 +156,8 @@ class SlurmEngine(OwnDoor):
         for run in runs:
             found = look.find(run.intent)
             over = found[0] if found is not None and ends.is_over(found[0]) else None
+            if over is not None and over.restarts and run.intent.startswith(OURS) and trouble is None:
+                over = None  # the end of a second run, which we did not let be: the first one's is in the accounting
             one = known.get(run.intent, over)
             if isinstance(one, Record) and over is not None and one.exit_code is None and one.signal is None:
                 one = replace(one, exit_code=over.exit_code, signal=over.signal)
@@ -176,7 +178,9 @@ class SlurmEngine(OwnDoor):
         return bool(job.nodes) and job.ended_ms is not None and self._clock() - job.ended_ms < self.settings.late_ms
 
     def _is_alone(self, one: QueuedJob | Record) -> bool:
-        """Whether what its nodes drew, it alone drew: it was given them whole."""
+        """Whether what its nodes drew, if anybody counted it, it alone drew: it was given them whole."""
+        if not isinstance(one, Record) or one.energy_mj is None:
+            return False
         if one.exclusive is not None or not one.nodes:
             return bool(one.exclusive)
         cores = {node.name: node.total.cores for node in self._sight.nodes()}
