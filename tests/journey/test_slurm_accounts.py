@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -99,6 +100,8 @@ def site(make_slurm_lab: Callable[..., SlurmLab]) -> Iterator[Site]:
     put(files / "etc", made)
     script = next(g.content for g in made if g.name == LUA).decode()
     lines = (f"Prolog={files}/etc/fabrique-prolog", f"Epilog={files}/etc/fabrique-epilog", "PrologFlags=Alloc")
+    # ids that no other lab on this machine has: a job is alive while its slurmstepd is
+    lines += (f"FirstJobId={100_000 + os.getpid() % 1_000_000 * 100}",)
     lab = make_slurm_lab(nodes=2, rest=False, job_submit=script, extra=lines)
     lab.account("site", lab.people[0])
     yield Site(lab, files, Accounting(shutil.which("sacctmgr") or "", str(lab.conf), lab.cluster))
@@ -199,3 +202,27 @@ def test_a_level_is_set_for_the_job_and_put_back_after_it(site: Site) -> None:
     site.until(lambda: limits() == ["420", "420"])
     site.until(lambda: limits() == ["700", "700"])
     site.until(lambda: list((site.files / "saved").glob("*-*")) == [])
+
+
+def test_a_node_that_dies_under_a_job_gets_its_limits_back(site: Site) -> None:
+    """kill -9 of slurmd, of the steps and of what they run: no epilog ever comes."""
+    site.apply(award(site))
+    site.beat(8)
+    job = site.lab.submit("-A", "p-1", "--gres=gpu:h100:1", "--no-requeue", script="sleep 60", user=site.user)
+    levels.put(site.files / "levels", job, Level("limit_w", 430))
+    site.lab.run("scontrol", "release", str(job))
+    kept = site.files / "saved"
+    site.until(lambda: site.job(job, "State") == "RUNNING" and [p.name for p in kept.glob("*-*/was")] == ["was"])
+    device = next(kept.glob("*-*")).name.rpartition("-")[2]
+    limit = site.files / "tools" / f"nvidia-smi-{device}"
+    node = site.job(job, "NodeList")
+    site.lab.node_kill(node)
+    assert limit.read_text() == "430\n"
+    for marker in kept.glob("*-*/job-*"):
+        os.utime(marker, (0, 0))  # older than a job that still starts
+    restore = site.files / "etc" / "fabrique-power-restore"
+    assert subprocess.run([str(restore)], timeout=60).returncode == 0
+    assert limit.read_text() == "700\n"
+    assert list(kept.glob("*-*")) == []
+    site.lab.node_start(node)
+    site.lab.run("scancel", str(job), check=False)

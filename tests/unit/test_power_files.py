@@ -1,4 +1,7 @@
-"""Power levels on a node: set before a job, put back after it, and after one that never got there. Real processes."""
+"""Power levels on a node: set before a job, put back after it, and after one that never got there. Real processes.
+
+The ids of jobs are high: a job is alive while its slurmstepd is, and another Slurm may run on this machine.
+"""
 
 from __future__ import annotations
 
@@ -108,42 +111,42 @@ def node(tmp_path: Path) -> Machine:
 @pytest.mark.parametrize(("tool", "vendor"), VENDORS)
 def test_a_level_is_set_and_put_back_with_each_vendors_tool(tmp_path: Path, tool: str, vendor: str) -> None:
     node = Machine(tmp_path, tool, vendor)
-    node.level(7, 420)
-    assert node.run("prolog", 7, "0,2-3").returncode == 0
+    node.level(8800000007, 420)
+    assert node.run("prolog", 8800000007, "0,2-3").returncode == 0
     assert node.limits() == [420, 700, 420, 420]
-    assert node.run("epilog", 7).returncode == 0
+    assert node.run("epilog", 8800000007).returncode == 0
     assert (node.limits(), node.saved()) == ([700] * 4, [])
 
 
 @pytest.mark.parametrize(("tool", "vendor"), VENDORS[:3])
 def test_a_clock_is_locked_and_freed(tmp_path: Path, tool: str, vendor: str) -> None:
     node = Machine(tmp_path, tool, vendor)
-    levels.put(node.levels, 7, Level("clock_mhz", 1200))
-    node.run("prolog", 7, "1")
+    levels.put(node.levels, 8800000007, Level("clock_mhz", 1200))
+    node.run("prolog", 8800000007, "1")
     assert "1200" in (node.devices / "clock-1").read_text()
-    node.run("epilog", 7)
+    node.run("epilog", 8800000007)
     assert ((node.devices / "clock-1").read_text(), node.saved()) == ("free\n", [])
 
 
 def test_a_job_without_a_level_changes_nothing(node: Machine) -> None:
-    assert node.run("prolog", 7, "0").returncode == 0
+    assert node.run("prolog", 8800000007, "0").returncode == 0
     assert (node.limits(), node.saved()) == ([700] * 4, [])
 
 
 def test_two_jobs_on_a_node_each_have_their_devices(node: Machine) -> None:
-    node.level(7, 420)
-    node.level(8, 500)
-    node.run("prolog", 7, "0,1")
-    node.run("prolog", 8, "2")
+    node.level(8800000007, 420)
+    node.level(8800000008, 500)
+    node.run("prolog", 8800000007, "0,1")
+    node.run("prolog", 8800000008, "2")
     assert node.limits() == [420, 420, 500, 700]
-    node.run("epilog", 7)
+    node.run("epilog", 8800000007)
     assert node.limits() == [700, 700, 500, 700]
-    node.run("epilog", 8)
+    node.run("epilog", 8800000008)
     assert (node.limits(), node.saved()) == ([700] * 4, [])
 
 
 def test_prologs_at_the_same_time_lose_nothing(node: Machine) -> None:
-    jobs = [(7, "0", 400), (8, "1", 450), (9, "2", 500), (10, "3", 550)]
+    jobs = [(8800000007, "0", 400), (8800000008, "1", 450), (8800000009, "2", 500), (8800000010, "3", 550)]
     for job, _, watts in jobs:
         node.level(job, watts)
     running = [subprocess.Popen(node.command("prolog"), env=node.environment(j, d)) for j, d, _ in jobs]
@@ -155,19 +158,19 @@ def test_prologs_at_the_same_time_lose_nothing(node: Machine) -> None:
 
 
 def test_a_device_that_jobs_share_is_put_back_by_the_last(node: Machine) -> None:
-    node.level(7, 420)
-    node.level(8, 400)
-    node.run("prolog", 7, "0")
-    node.run("prolog", 8, "0")
-    node.run("epilog", 7)
+    node.level(8800000007, 420)
+    node.level(8800000008, 400)
+    node.run("prolog", 8800000007, "0")
+    node.run("prolog", 8800000008, "0")
+    node.run("epilog", 8800000007)
     assert node.limits()[0] == 400
-    node.run("epilog", 8)
+    node.run("epilog", 8800000008)
     assert (node.limits()[0], node.saved()) == (700, [])
 
 
 def test_a_job_killed_is_made_good_by_the_health_check(node: Machine) -> None:
-    node.level(7, 420)
-    node.run("prolog", 7, "0")
+    node.level(8800000007, 420)
+    node.run("prolog", 8800000007, "0")
     assert node.run("power-restore", "").returncode == 0
     assert node.limits()[0] == 420  # a moment ago it began: it may have no process yet
     node.age()
@@ -176,10 +179,10 @@ def test_a_job_killed_is_made_good_by_the_health_check(node: Machine) -> None:
 
 
 def test_a_job_that_runs_keeps_its_level(node: Machine) -> None:
-    node.level(7, 420)
-    node.run("prolog", 7, "0")
+    node.level(8800000007, 420)
+    node.run("prolog", 8800000007, "0")
     node.age()
-    step = subprocess.Popen(["bash", "-c", "exec -a 'slurmstepd: [7.batch]' sleep 60"])
+    step = subprocess.Popen(["bash", "-c", "exec -a 'slurmstepd: [8800000007.batch]' sleep 60"])
     try:
         time.sleep(0.3)
         node.run("power-restore", "")
@@ -193,11 +196,11 @@ def test_a_job_that_runs_keeps_its_level(node: Machine) -> None:
 
 def test_a_prolog_killed_between_keeping_and_setting_is_made_good(node: Machine) -> None:
     """kill -9 while the vendor's tool runs: the limit from before is on the disk already."""
-    node.level(7, 420)
+    node.level(8800000007, 420)
     (node.devices / "slow").touch()
-    prolog = subprocess.Popen(node.command("prolog"), env=node.environment(7, "0"), start_new_session=True)
+    prolog = subprocess.Popen(node.command("prolog"), env=node.environment(8800000007, "0"), start_new_session=True)
     end = time.monotonic() + 10
-    while not list((node.folder / "saved").glob("nvidia-0/job-7")) and time.monotonic() < end:
+    while not list((node.folder / "saved").glob("nvidia-0/job-8800000007")) and time.monotonic() < end:
         time.sleep(0.02)
     os.killpg(prolog.pid, signal.SIGKILL)
     prolog.wait()
@@ -211,33 +214,33 @@ def test_a_prolog_killed_between_keeping_and_setting_is_made_good(node: Machine)
 
 def test_the_next_job_on_a_device_finds_the_limit_from_before(node: Machine) -> None:
     """The job before died by kill -9, and no health check came in between."""
-    node.level(7, 420)
-    node.run("prolog", 7, "0")
+    node.level(8800000007, 420)
+    node.run("prolog", 8800000007, "0")
     node.age()
-    node.level(8, 500)
-    node.run("prolog", 8, "0")
+    node.level(8800000008, 500)
+    node.run("prolog", 8800000008, "0")
     assert node.limits()[0] == 500
-    node.run("epilog", 8)
+    node.run("epilog", 8800000008)
     assert (node.limits()[0], node.saved()) == (700, [])
-    node.run("prolog", 7, "1")
+    node.run("prolog", 8800000007, "1")
     node.age()
-    node.run("prolog", 9, "1")  # no level of its own
+    node.run("prolog", 8800000009, "1")  # no level of its own
     assert (node.limits()[1], node.saved()) == (700, [])
 
 
 def test_after_a_boot_no_job_is_alive(node: Machine) -> None:
-    node.level(7, 420)
-    node.run("prolog", 7, "0")
-    (node.folder / "saved" / "nvidia-0" / "job-7").write_text("another boot\n")
+    node.level(8800000007, 420)
+    node.run("prolog", 8800000007, "0")
+    (node.folder / "saved" / "nvidia-0" / "job-8800000007").write_text("another boot\n")
     node.run("power-restore", "")
     assert node.limits()[0] == 700
 
 
 def test_what_could_not_be_put_back_is_tried_again(node: Machine) -> None:
-    node.level(7, 420)
-    node.run("prolog", 7, "0")
+    node.level(8800000007, 420)
+    node.run("prolog", 8800000007, "0")
     (node.devices / "broken").touch()
-    assert node.run("epilog", 7).returncode == 0
+    assert node.run("epilog", 8800000007).returncode == 0
     assert (node.limits()[0], node.saved()) == (420, ["nvidia-0"])
     (node.devices / "broken").unlink()
     node.run("power-restore", "")
@@ -246,8 +249,8 @@ def test_what_could_not_be_put_back_is_tried_again(node: Machine) -> None:
 
 def test_a_limit_that_can_not_be_read_is_not_changed(node: Machine) -> None:
     (node.devices / "limit-0").write_text("[N/A]\n")
-    node.level(7, 420)
-    done = node.run("prolog", 7, "0,1")
+    node.level(8800000007, 420)
+    done = node.run("prolog", 8800000007, "0,1")
     assert done.returncode == 0
     assert (node.devices / "limit-0").read_text() == "[N/A]\n"
     assert (node.devices / "limit-1").read_text() == "420\n"
@@ -258,24 +261,24 @@ def test_a_limit_that_can_not_be_read_is_not_changed(node: Machine) -> None:
 )
 def test_a_level_that_is_none_sets_nothing(node: Machine, content: str) -> None:
     node.levels.mkdir()
-    (node.levels / "7").write_text(content)
-    assert node.run("prolog", 7, "0").returncode == 0
+    (node.levels / "8800000007").write_text(content)
+    assert node.run("prolog", 8800000007, "0").returncode == 0
     assert node.limits()[0] == (4 if content == "limit_w 4 2\n0" else 700)
 
 
 def test_a_level_that_others_could_have_written_is_not_taken(node: Machine) -> None:
-    node.level(7, 420)
+    node.level(8800000007, 420)
     for spoil in (
-        lambda: (node.levels / "7").chmod(0o666),
-        lambda: ((node.levels / "7").chmod(0o644), node.levels.chmod(0o777)),
+        lambda: (node.levels / "8800000007").chmod(0o666),
+        lambda: ((node.levels / "8800000007").chmod(0o644), node.levels.chmod(0o777)),
     ):
         spoil()
-        done = node.run("prolog", 7, "0")
+        done = node.run("prolog", 8800000007, "0")
         assert (done.returncode, node.limits()[0]) == (0, 700)
     node.levels.chmod(0o755)
-    (node.levels / "7").rename(node.levels / "other")
-    (node.levels / "7").symlink_to(node.levels / "other")
-    assert node.run("prolog", 7, "0").returncode == 0
+    (node.levels / "8800000007").rename(node.levels / "other")
+    (node.levels / "8800000007").symlink_to(node.levels / "other")
+    assert node.run("prolog", 8800000007, "0").returncode == 0
     assert node.limits()[0] == 700
 
 
@@ -288,8 +291,8 @@ def test_a_job_id_that_is_none_ends_it(node: Machine, job: str) -> None:
 
 @pytest.mark.parametrize("devices", ["", "a", "0-99999999", "3-1", "../0", "-1", "0;reboot"])
 def test_a_list_of_devices_that_is_none_sets_nothing_else(node: Machine, devices: str) -> None:
-    node.level(7, 420)
-    assert node.run("prolog", 7, devices).returncode == 0
+    node.level(8800000007, 420)
+    assert node.run("prolog", 8800000007, devices).returncode == 0
     assert node.limits() == [700] * 4
 
 
