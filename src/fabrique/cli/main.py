@@ -25,6 +25,7 @@ from fabrique.cli import (
     shared,
     slurm,
     slurm_connect,
+    slurm_ingest,
     statement,
     twin,
     twin_log,
@@ -82,7 +83,7 @@ for room in (home.app, serve.app, apply.app, projects.app, members.app, jobs.app
 app.add_typer(hub.app, name="hub")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(rules.app, name="rules")
-slurm.app.registered_commands += slurm_connect.app.registered_commands
+slurm.app.registered_commands += slurm_connect.app.registered_commands + slurm_ingest.app.registered_commands
 app.add_typer(slurm.app, name="slurm")
 twin.app.registered_commands += twin_log.app.registered_commands
 app.add_typer(twin.app, name="twin")

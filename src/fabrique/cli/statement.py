@@ -81,22 +81,22 @@ def _made(desk: Desk, project: str | None, pool: str | None, begin: str | None, 
     from fabrique.apps.reports import statement as reports
 
     now, hub = desk.now, desk.here.hub.id
-    to_ms = _instant(desk, "--to", end) if end else now
+    to_ms = instant(desk, "--to", end) if end else now
     if (project is None) == (pool is None):
         raise FabriqueError("request.broken", field="project", why="PROJECT | --pool ID")
     if project is not None:
         found = projects.find(desk, project, "statement.view")
-        from_ms = _instant(desk, "--from", begin) if begin else found.created_ms
+        from_ms = instant(desk, "--from", begin) if begin else found.created_ms
         return reports.project_statement(found, from_ms, to_ms, now=now, hub=hub)
     rights.require(desk.person, "pool.statement", now=now, subject=str(pool))
     if pool is None or pool not in desk.here.shares:
         raise FabriqueError("request.broken", field="--pool", why=f"--pool {'|'.join(sorted(desk.here.shares))}")
     first = Entry.objects.order_by("seq").values_list("at_ms", flat=True).first() or 0
-    from_ms = _instant(desk, "--from", begin) if begin else first
+    from_ms = instant(desk, "--from", begin) if begin else first
     return reports.pool_statement(pool, from_ms, to_ms, now=now, hub=hub)
 
 
-def _instant(desk: Desk, option: str, text: str) -> int:
+def instant(desk: Desk, option: str, text: str) -> int:
     """A day's beginning at the hub, or an instant; UTC milliseconds."""
     from zoneinfo import ZoneInfo
 

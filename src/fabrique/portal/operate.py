@@ -19,11 +19,12 @@ from fabrique.apps.asking import asker, may, person_for, require
 from fabrique.apps.audit import services as audit
 from fabrique.apps.audit.models import Record
 from fabrique.apps.energy.models import Window
+from fabrique.apps.jobs import records
 from fabrique.apps.jobs.models import HubState, Job, Lease, Run, RunState
 from fabrique.apps.ledger import verify as ledger
 from fabrique.apps.ledger.models import Checkpoint, Entry, Posting
 from fabrique.apps.now import now_ms
-from fabrique.apps.people.models import Person, RoleGrant
+from fabrique.apps.people.models import Person
 from fabrique.apps.this_hub import ThisHub, this_hub
 from fabrique.core.errors import FabriqueError
 from fabrique.core.job import JobState
@@ -34,6 +35,7 @@ from fabrique.operate.engines import reader
 from fabrique.operate.loop import LEASE_MS
 from fabrique.operate.resume import forgotten
 from fabrique.operate.resume import resume as let_act
+from fabrique.portal import roles_page
 from fabrique.portal.speaker import current
 
 log = logging.getLogger("fabrique.portal")
@@ -98,13 +100,15 @@ def machine_room(request: HttpRequest) -> HttpResponse:
         "forgotten": list(forgotten(reader(here))) if loop.state.observe_only else [],
         "here": here,
         "engines": here.deployment.engines,
+        "set_aside": records.set_aside(SHOWN),
+        "read_up_to": loop.state.ingested,
         "meters": [(m, m.available()) for m in meters(here)],
         "energy": energy(here, now),
         "head": Entry.objects.order_by("-seq").first(),
         "checkpoint": Checkpoint.objects.order_by("-seq", "-id").first(),
         "verification": last_verification(now),
         "pools": sorted(here.shares),
-        "grants": RoleGrant.objects.filter(until_ms__isnull=True).select_related("person", "organisation"),
+        "roles": roles_page.card(person, now),
         "may_resume": may(person, "operate.resume", now=now).allowed,
         "may_verify": may(person, "ledger.verify", now=now).allowed,
         "may_audit": may(person, "audit.view", now=now).allowed,

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from typing import Any
 
-from django.db.models import Min, Q
+from django.db.models import Count, Min, Q
 
 from fabrique.apps.jobs.models import EngineRecord, HubState, RecordState, Run, RunState
 from fabrique.core.reasons import Reason
@@ -86,6 +87,15 @@ def _intent(handle: str) -> uuid.UUID | None:
         return uuid.UUID(hex=handle.removeprefix("run-")) if handle.startswith("run-") else None
     except ValueError:
         return None
+
+
+def set_aside(most: int) -> list[dict[str, Any]]:
+    """`engine`, `reason`, `n`, `since_ms` of what is quarantined, and of what runs by the accounting's word alone."""
+    held = Q(state=RecordState.QUARANTINED) | Q(state=RecordState.OPEN) & ~Q(reason={})
+    rows = EngineRecord.objects.filter(held).order_by().values("engine", "reason")
+    return [
+        dict(row) for row in rows.annotate(n=Count("pk"), since_ms=Min("first_ms")).order_by("-n", "since_ms")[:most]
+    ]
 
 
 def read_up_to(engine: str) -> int | None:

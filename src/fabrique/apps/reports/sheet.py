@@ -31,6 +31,7 @@ _ACTS: Final[Mapping[str, str]] = {
     "debit": msg("Charged"),
     "refund": msg("Refunded"),
     "frugality-rebate": msg("Frugality rebate"),
+    "correction": msg("Corrected"),
 }
 
 
