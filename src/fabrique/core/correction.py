@@ -6,9 +6,12 @@ Each function is pure and returns the lines of one act; they sum to zero in each
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from fabrique.core.ledger import Key, Line, canonical
 from fabrique.core.units import MJ
+
+REFUND: Final = "refund"
 
 
 def net(lines: Iterable[Line]) -> dict[Key, int]:
@@ -20,16 +23,27 @@ def net(lines: Iterable[Line]) -> dict[Key, int]:
     return {key: value for key, value in sums.items() if value}
 
 
-def correct(posted: Mapping[Key, int], wanted: Iterable[Line], ref: str, detail: Mapping[str, object]) -> list[Line]:
+def correct(posted: Iterable[Line], wanted: Iterable[Line], ref: str, detail: Mapping[str, object]) -> list[Line]:
     """What turns `posted`, all that was posted for `ref` so far, into `wanted`: none where they agree.
 
-    Both sum to zero in each unit, and within each allocation: so does their difference.
+    Refunds are corrected by refunds, all else by corrections. Both sum to zero in each unit, and within each
+    allocation: so do their differences.
     """
     text = canonical(dict(detail))
-    to = net(wanted)
-    keys = sorted({key for key, value in posted.items() if value} | set(to))
-    moves = ((key, to.get(key, 0) - posted.get(key, 0)) for key in keys)
-    return [Line(account, unit, value, "correction", ref, text) for (account, unit), value in moves if value]
+    was, to = _apart(posted), _apart(wanted)
+    return [
+        Line(account, unit, value, what, ref, text)
+        for what in ("correction", REFUND)
+        for account, unit in sorted({*was[what], *to[what]})
+        if (value := to[what].get((account, unit), 0) - was[what].get((account, unit), 0))
+    ]
+
+
+def _apart(lines: Iterable[Line]) -> dict[str, dict[Key, int]]:
+    """What refunds move in all, and what everything else does."""
+    known = list(lines)
+    refunds = net(line for line in known if line.what == REFUND)
+    return {REFUND: refunds, "correction": net(line for line in known if line.what != REFUND)}
 
 
 def own_counter(site: str, attributed_mj: int, own_mj: int, ref: str, detail: Mapping[str, object]) -> list[Line]:

@@ -105,7 +105,8 @@ def correct(acts: ledger.Batch, run: Run, told: Told, *, now: int) -> bool:
     """New lines that bring the run's books to the accounting's word; False where they say it already."""
     told = _as_we_ended_it(run, told)
     hold = Hold.objects.get(pk=run.hold)
-    posted, kept = _posted(str(hold.id))
+    lines, kept = _posted(str(hold.id))
+    posted = correction.net(lines)
     site = str(run.bound["site"])
     attributed = run.energy_mj if run.state == RunState.ABANDONED else -posted.get((f"site:{site}:jobs", MJ), 0)
     energy, provenance = _energy(run, told)
@@ -132,10 +133,10 @@ def correct(acts: ledger.Batch, run: Run, told: Told, *, now: int) -> bool:
     wanted += correction.own_counter(site, attributed, energy, ref, detail)
     wanted += booking.supply(site, energy, ref, detail)
     wanted += _variance(told, energy, actual, frozen, ref, detail)
-    lines = correction.correct(posted, [*wanted, *kept], ref, detail)
-    acts.add(lines)
+    more = correction.correct(lines, [*wanted, *kept], ref, detail)
+    acts.add(more)
     _rewrite(run, told, energy, provenance, charged, now=now)
-    return bool(lines)
+    return bool(more)
 
 
 def _as_we_ended_it(run: Run, told: Told) -> Told:
@@ -147,11 +148,11 @@ def _as_we_ended_it(run: Run, told: Told) -> Told:
     return replace(told, seen=replace(told.seen, cause=believed))
 
 
-def _posted(ref: str) -> tuple[dict[Key, int], list[Line]]:
+def _posted(ref: str) -> tuple[list[Line], list[Line]]:
     """All that was posted for a hold, and of it the lines that stay as they are."""
     rows = Posting.objects.filter(ref=ref).values_list("account", "unit", "amount", "what", "detail")
     lines = [Line(account, Unit(unit), amount, what, ref, detail) for account, unit, amount, what, detail in rows]
-    return correction.net(lines), [line for line in lines if line.what == "frugality-rebate"]
+    return lines, [line for line in lines if line.what == "frugality-rebate"]
 
 
 def _held(
