@@ -50,6 +50,7 @@ class Slurm(Engine):
         self.shown: dict[str, str] = {}
         self.released: list[str] = []
         self.ahead: list[str] = []
+        self.order: list[str] = []  # of those ahead, where it was told anew
         self.book: dict[str, Record] = {}  # what the accounting has, by key
         self.unread: list[Unread] = []
         self.mute = False  # the accounting database is away
@@ -123,6 +124,9 @@ class Slurm(Engine):
             if job.handle in intents:
                 self.queue[job_id] = replace(job, priority=10 if early else 1_000)
                 self.answers.setdefault(job.handle, Observation(job.handle, "starting"))
+
+    def rank(self, intents: Sequence[str]) -> None:
+        self.order = list(intents)
 
     def hold(self, intents: Sequence[str]) -> None:
         started = [j.handle for j in self.queue.values() if j.handle in intents and j.state != "PENDING"]

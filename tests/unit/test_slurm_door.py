@@ -47,7 +47,27 @@ def test_what_is_released_ahead_of_its_turn_stays_behind_until_it_comes(engine: 
     engine.release([early], early=True)
     engine.release([now])
     engine.release([early])
-    assert [change.priority for change in slurm.changes] == [EARLY[1], NOW[1], NOW[1] - 1]
+    first, *others = [change.priority or 0 for change in slurm.changes]
+    assert EARLY[0] < first < EARLY[1] < NOW[0]
+    assert others == [NOW[1], NOW[1] - 1]
+
+
+def test_those_ahead_of_their_turn_wait_in_the_order_that_the_plan_has_now(
+    engine: SlurmEngine, slurm: FakeSlurm
+) -> None:
+    handles = [slurm.add(f"job{n}", priority=0).handle for n in range(4)]
+    engine.release(handles[:3], early=True)
+    engine.release(handles[3:], early=True)
+    before = len(slurm.changes)
+    engine.rank(handles)
+    assert len(slurm.changes) == before  # they are so already
+    engine.rank([handles[3], *handles[:3]])
+    assert len(slurm.changes) == before + 1  # one goes first, the others stay
+    order = sorted(slurm.jobs.values(), key=lambda job: -(job.priority or 0))
+    assert [job.handle for job in order] == [handles[3], *handles[:3]]
+    engine.hold([handles[0]])
+    engine.rank(handles)
+    assert slurm.jobs[order[1].job_id].held  # an order releases nothing
 
 
 def test_what_is_released_already_is_told_nothing(engine: SlurmEngine, slurm: FakeSlurm) -> None:

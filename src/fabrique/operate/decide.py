@@ -48,6 +48,15 @@ def too_late(job: Job, *, now: int) -> Reason | None:
     return None
 
 
+def why_it_waits(ask: Asked, why: Reason, books: Books) -> Reason:
+    """The kernel's reason; but where no end of a run could give enough back, that the budget does not suffice."""
+    if why.code != "wait.budget-held":
+        return why
+    unit, (wanted, room) = Unit(str(why.params["unit"])), (int(str(why.params[n])) for n in ("asked", "available"))
+    held = books.balance(booking.account(str(ask.job.allocation_id), "held"), unit)
+    return why if wanted <= room + held else reason("refuse.budget", unit=unit, asked=wanted, available=room)
+
+
 def asked(here: ThisHub, jobs: Sequence[Job], books: Books) -> list[Asked]:
     """Phase 0 for every pending job: the offers that its allocation has a budget for."""
     found = []

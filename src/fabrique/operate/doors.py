@@ -53,6 +53,7 @@ class Doors:
             self.look_ahead_ms = cluster.look_ahead_s * 1000
         self.here = here
         self._taken = Taken()
+        self._order: list[str] = []  # of what was released ahead, as the engine was told
 
     def take_in(self, runs: Sequence[Run], sight: Sight, epoch: int, *, now: int) -> bool:
         """New jobs get rows; what runs without our word is admitted after the fact; what nobody holds is held.
@@ -116,6 +117,21 @@ class Doors:
             log.warning("engine %s: %s on %d releases", self.name, error, len(handles))
             return
         cycle.acted(intents, epoch, now=now)
+        if early:  # behind those that are there
+            self._order = [handle for handle in self._order if handle not in handles] + handles
+
+    def rank(self, runs: Sequence[Run]) -> None:
+        """What is released ahead of its turn, in the order in which the plan has it now."""
+        wanted = [intent_of(run) for run in runs]
+        there = set(wanted)
+        if self.door is None or wanted == [handle for handle in self._order if handle in there]:
+            return
+        try:
+            self.door.rank(wanted)
+        except FabriqueError as error:
+            log.warning("engine %s: %s on the order of %d", self.name, error, len(wanted))
+            return
+        self._order = wanted
 
     def recall(self, runs: Sequence[Run], epoch: int, *, now: int) -> None:
         """What was released ahead and is not next any more; one that has started meanwhile stays."""

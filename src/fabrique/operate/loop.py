@@ -199,7 +199,8 @@ class Loop:
         starting = Starting(self.here, self.engines, runs, sight.silent, books, now)
         begun = self._begin(plan, asks, early, starting, epoch)
         turn.started += [run.job_id for run in begun if not ahead.is_ahead(run)]
-        cycle.waits([(asks[w.job].job, w.reason, w.by_ms) for w in plan.waits], now=now)
+        said = [(asks[w.job], w) for w in plan.waits]
+        cycle.waits([(ask.job, decide.why_it_waits(ask, w.reason, books), w.by_ms) for ask, w in said], now=now)
         return begun
 
     def _begin(
@@ -228,6 +229,8 @@ class Loop:
             early=True,
         )
         self._doors.release(_releases(more), [], epoch, now=self.clock(), early=True)
+        waiting = dict(early) | {str(intent.run.job_id): intent.run for intent in more}
+        self._doors.rank([waiting[w.job] for w in soon if w.job in waiting])
         return [intent.run for intent in (*began, *more)]
 
     def _deciding_under(self, epoch: int, state: HubState, now: int) -> Deciding:

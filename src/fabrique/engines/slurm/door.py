@@ -5,7 +5,7 @@ A handle is a run's intent, or `slurm-<id>-<submission>` for a job that came by 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +25,9 @@ from fabrique.engines.slurm.model import (
     Target,
     Transport,
     Unread,
+    target_of,
 )
+from fabrique.engines.slurm.ranks import ranked
 from fabrique.engines.slurm.sight import Sight
 
 SHOWN: Final = "fabrique: "  # how what we write beside a job begins: anything else is its user's own
@@ -43,7 +45,7 @@ class OwnDoor:
 
     def __init__(self, transport: Transport, sight: Sight) -> None:
         self.transport, self._sight = transport, sight
-        self._last = {early: most + 1 for early, (_, most) in ((False, NOW), (True, EARLY))}
+        self._last = NOW[1] + 1  # the priority that was given last
 
     def arrivals(self) -> Sequence[QueuedJob]:
         """Jobs that wait or run and that the hub did not submit, whatever they call themselves."""
@@ -96,22 +98,41 @@ class OwnDoor:
 
         `early`: ahead of their turn, hence behind all others; released again without it, they are no longer.
         """
-        least, most = EARLY if early else NOW
         with Answering():
             for intent in intents:
                 Folder(self.root, intent).forget(records.HOLD)
             found = self._sight.find(intents)
-            waiting = [job.priority or 0 for job in self._sight.look().all if job.state == "PENDING"]
-            last = min([self._last[early], *(p for p in waiting if least <= p <= most)])
-            if not any(least <= p <= most for p in waiting):
-                last = most + 1  # nobody waits before them
-            changes = []
-            for job, target in found.values():
-                if job.held or (not early and job.state == "PENDING" and EARLY[0] <= (job.priority or 0) <= EARLY[1]):
-                    last = max(least, last - 1)
-                    changes.append(Change(target, priority=last))
-            self._last[early] = last
-            self._change(changes)
+            waiting = [job for job in self._sight.look().all if job.state == "PENDING"]
+            self._change(self._ahead(found.values(), waiting) if early else self._now(found.values(), waiting))
+
+    def _now(self, found: Iterable[tuple[QueuedJob, Target]], waiting: Sequence[QueuedJob]) -> list[Change]:
+        least, most = NOW
+        given = [job.priority for job in waiting if job.priority is not None and least <= job.priority <= most]
+        last = min([self._last, *given]) if given else most + 1  # nobody waits before them
+        changes = []
+        for job, target in found:
+            if job.held or (job.state == "PENDING" and _is_early(job)):
+                last = max(least, last - 1)
+                changes.append(Change(target, priority=last))
+        self._last = last
+        return changes
+
+    def _ahead(self, found: Iterable[tuple[QueuedJob, Target]], waiting: Sequence[QueuedJob]) -> list[Change]:
+        there = sorted((job for job in waiting if _is_early(job)), key=lambda job: -(job.priority or 0))
+        new = [target for job, target in found if job.held]
+        wanted = ranked([*(job.priority for job in there), *(None for _ in new)], *EARLY)
+        moved = zip(there, wanted, strict=False)
+        changes = [Change(target_of(job), priority=rank) for job, rank in moved if rank != job.priority]
+        return changes + [Change(*pair) for pair in zip(new, wanted[len(there) :], strict=True)]
+
+    def rank(self, intents: Sequence[str]) -> None:
+        """Those that wait released ahead of their turn, in this order from now on; the others are left alone."""
+        with Answering():
+            found = self._sight.find(intents)
+            early = [(job, target) for job, target in found.values() if job.state == "PENDING" and _is_early(job)]
+            wanted = ranked([job.priority for job, _ in early], *EARLY)
+            pairs = zip(early, wanted, strict=True)
+            self._change([Change(target, priority=rank) for (job, target), rank in pairs if rank != job.priority])
 
     def put(self, reasons: Mapping[str, str]) -> None:
         """Why each job waits, where squeue shows it: in its comment; where its user wrote one, in the administrator's.
@@ -146,6 +167,10 @@ class OwnDoor:
         denied = self.transport.change(changes)
         self._sight.stale()
         return {one.job_id for one in denied}
+
+
+def _is_early(job: QueuedJob) -> bool:
+    return EARLY[0] <= (job.priority or 0) <= EARLY[1]
 
 
 def _beside(job: QueuedJob, why: str) -> Change | None:
