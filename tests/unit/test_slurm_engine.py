@@ -170,6 +170,16 @@ def test_an_end_comes_from_the_accounting_and_stays(engine: SlurmEngine, slurm: 
     assert engine.observe([RUN])[0] == seen
 
 
+def test_an_exit_code_is_the_controller_s_while_it_knows_it(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    """sacct takes 128 off it; the oldest REST says 0 of all."""
+    job = submit(engine)
+    slurm.start(job)
+    slurm.end(job, "FAILED", exit_code=137)
+    slurm.account_for(slurm.jobs[job], exit_code=9, cpu_ms=1)
+    seen = engine.observe([RUN])[0]
+    assert (seen.exit_code, seen.usage.cpu_ms) == (137, 1)
+
+
 def test_while_the_accounting_is_away_the_controller_s_word_counts(engine: SlurmEngine, slurm: FakeSlurm) -> None:
     job = submit(engine)
     slurm.start(job)

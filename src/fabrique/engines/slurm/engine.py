@@ -159,7 +159,7 @@ class SlurmEngine(OwnDoor):
             if over is not None and over.restarts and run.intent.startswith(OURS) and trouble is None:
                 over = None  # the end of a second run, which we did not let be: the first one's is in the accounting
             one = known.get(run.intent, over)
-            if isinstance(one, Record) and over is not None and one.exit_code is None and one.signal is None:
+            if isinstance(one, Record) and over is not None:  # sacct takes 128 off an exit code: 137 becomes 9
                 one = replace(one, exit_code=over.exit_code, signal=over.signal)
             if over is not None and one is over and trouble is None and self._may_still_come(over):
                 seen[run.intent] = ends.underway(run.intent, over, over.ended_ms or look.at_ms, run.output_bytes())

@@ -140,7 +140,7 @@ def record(row: Row, raw: bytes) -> Record:
     energy = tres.millijoules(row["ConsumedEnergyRaw"])
     place = _PLACE.fullmatch(row["JobID"].strip())
     task = place[2] if place else None
-    code, sent = words.exit_of(row["ExitCode"])
+    code, sent = words.exit_of(row["ExitCode"])  # until 24.11 an exit code above 127 is said 128 too low
     restarts, alone = row.get("Restarts", ""), row.get("Exclusive", "")
     return Record(
         cluster=row["Cluster"],
