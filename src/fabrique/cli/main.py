@@ -20,6 +20,7 @@ from fabrique.cli import (
     members,
     projects,
     queue,
+    role,
     rules,
     serve,
     shared,
@@ -82,6 +83,7 @@ for room in (home.app, serve.app, apply.app, projects.app, members.app, jobs.app
     app.registered_commands += room.registered_commands
 app.add_typer(hub.app, name="hub")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(role.app, name="role")
 app.add_typer(rules.app, name="rules")
 slurm.app.registered_commands += slurm_connect.app.registered_commands + slurm_ingest.app.registered_commands
 app.add_typer(slurm.app, name="slurm")

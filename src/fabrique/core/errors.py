@@ -125,6 +125,15 @@ ERRORS: Final[Mapping[str, Sort]] = {
     "twin.choose": Sort.INPUT,
     "twin.job": Sort.MISSING,
     "twin.no-log": Sort.MISSING,
+    # who holds which role
+    "role.unknown": Sort.INPUT,
+    "role.self": Sort.DENIED,
+    "role.held": Sort.CONFLICT,
+    "role.separate": Sort.CONFLICT,
+    "role.organisation": Sort.INPUT,
+    "role.belongs": Sort.CONFLICT,
+    "role.missing": Sort.MISSING,
+    "role.last": Sort.CONFLICT,
     # rules adopted by two, and what would be under others
     "rules.missing": Sort.MISSING,
     "rules.none": Sort.MISSING,

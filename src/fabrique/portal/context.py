@@ -13,21 +13,25 @@ from fabrique.portal.speaker import known_hub
 
 
 def hub(request: HttpRequest) -> dict[str, object]:
-    """`hub` (None before init), `languages` with the one in use, `staff` for who may see the machine room."""
+    """`hub` (None before init), `languages` with the one in use, `staff` for who may see the machine room.
+
+    `holder` is for whoever holds a role.
+    """
     here = known_hub()
     return {
         "hub": here.hub if here else None,
         "language": get_language() or settings.LANGUAGE_CODE,
         "languages": settings.LANGUAGES,
         "back": request.get_full_path() if request.method in ("GET", "HEAD") else "/",
-        "staff": _is_staff(request),
+        "staff": _may(request, "operate.view"),
+        "holder": _may(request, "role.view"),
     }
 
 
-def _is_staff(request: HttpRequest) -> bool:
+def _may(request: HttpRequest, action: str) -> bool:
     try:
         person = getattr(request, "user", None)
         known = person is not None and person.is_authenticated
-        return known and rights.may(person, "operate.view", now=now_ms()).allowed
+        return known and rights.may(person, action, now=now_ms()).allowed
     except Error:  # the database does not answer
         return False

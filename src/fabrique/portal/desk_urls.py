@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import include, path, re_path
 
-from fabrique.portal import desk, job_page, log_stream, members, operate, rules_page, statements, what_if
+from fabrique.portal import desk, job_page, log_stream, members, operate, roles_page, rules_page, statements, what_if
 from fabrique.portal.api.docs import addresses, docs, openapi
 
 urlpatterns = [
@@ -27,6 +27,9 @@ urlpatterns = [
     path("operate/resume", operate.resume, name="operate-resume"),
     path("operate/verify", operate.verify, name="operate-verify"),
     path("operate/record", operate.record, name="operate-record"),
+    path("operate/roles", roles_page.roles, name="roles"),
+    path("operate/roles/grant", roles_page.grant, name="role-grant"),
+    path("operate/roles/end", roles_page.end, name="role-end"),
     path("operate/what-if", what_if.start, name="what-if"),
     path("operate/what-if/ask", what_if.ask, name="what-if-ask"),
     path("operate/what-if/<uuid:key>", what_if.result, name="what-if-result"),

@@ -17,6 +17,8 @@ MEMBER: Final = "member"  # of the project at hand
 PI: Final = "pi"  # of the project at hand
 PROPOSER: Final = "proposer"  # of the rules at hand: takes a right away, as does the next
 PROPOSERS_ORGANISATION: Final = "proposers-organisation"
+HOLDER: Final = "holder"  # of the role at hand
+FELLOW_HOLDER: Final = "fellow-holder"  # of the role at hand, for the organisation at hand
 COLLECTOR: Final = "collector"  # a program with the hub's token for metrics, or on the hub's own machine
 SAME_ORGANISATION: Final = "same-organisation"  # as the applicant: gives no right, takes one away
 
@@ -58,6 +60,10 @@ ACTIONS: Final[Mapping[str, Rule]] = {
     "what-if.run": Rule((Role.OPERATOR,), "A replay takes the machine's time: who runs it asks for it."),
     "ledger.verify": Rule((*STAFF, Role.FUNDER, Role.AUDITOR), "Proof is for those who must believe it."),
     "audit.view": Rule((Role.AUDITOR, Role.COORDINATOR), "The record is read by the auditor and the desk."),
+    "role.view": Rule(tuple(Role), "Who holds which role is known to all who hold one."),
+    "role.begin": Rule((Role.OPERATOR,), "While nobody holds a role, who runs the machine finds the first, elsewhere."),
+    "role.appoint": Rule((HOLDER,), "From then on, those who hold a role say who else does: no other role can."),
+    "role.end": Rule((FELLOW_HOLDER,), "Who holds a role in an organisation's name is that organisation's to end."),
     "people.search": Rule(STAFF, "Names are shown to the desk alone."),
 }
 SEPARATED: Final = ("application.decide", "rules.consent")  # never on what is one's own, or one's organisation's
@@ -81,7 +87,7 @@ def may(
     """Whether `person`, who stands in `relations` to the `subject`, may do `action`.
 
     The caller that knows the subject names the relations (`applicant`, `member`, `pi`, `same-organisation`,
-    `collector`): this table knows no table but its own. Raises KeyError on an action that is not in the table.
+    `collector`, `holder`): this table knows no table but its own. Raises KeyError on an action that is not in it.
     """
     rule = ACTIONS[action]
     if ANYONE in rule.allowed:
@@ -94,6 +100,8 @@ def may(
         return Answer(False, reason("right.separation", role="decide", other=min(relations)))
     if SIGNED_IN in rule.allowed or relations & {APPLICANT} & set(rule.allowed):
         return Answer(True, reason("right.own"))
+    if relations & {HOLDER, FELLOW_HOLDER} & set(rule.allowed):
+        return Answer(True, reason("right.role", role=subject))
     if relations & set(rule.allowed):
         return Answer(True, reason("right.member", project=subject))
     held = sorted(roles_of(person, now=now) & set(rule.allowed))

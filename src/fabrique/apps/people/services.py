@@ -74,6 +74,13 @@ def grant_role(
     )
 
 
+def holders(role: str, *, now: int) -> list[RoleGrant]:
+    """The grants of a role that hold at `now`, of people who still have an account; the oldest first."""
+    grants = RoleGrant.objects.filter(role=role, since_ms__lte=now, person__is_active=True)
+    found = grants.select_related("person", "organisation").order_by("since_ms", "id")
+    return [g for g in found if g.until_ms is None or now < g.until_ms]
+
+
 @transaction.atomic
 def make_sign_in_link(person: Person, *, now: int, life_ms: int = LINK_LIFE_MS) -> str:
     """The token of a one-time link; only its hash is kept. An older link that nobody used is void from now on."""
