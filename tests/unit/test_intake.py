@@ -86,6 +86,18 @@ def test_what_both_doors_bring_is_decided_on_together(bench: ClusterBench) -> No
     assert bench.status(bench.row("8")) == "pending"
 
 
+def test_what_no_end_of_a_run_could_pay_for_is_told_so(bench: ClusterBench) -> None:
+    bench.slurm.sbatch(1, asked=Tres(cores=8, nodes=1, gpus={"": 8}), limit_ms=HOUR_MS)
+    bench.turn()
+    bench.slurm.starts(1, bench.now)
+    far = bench.slurm.sbatch(2, limit_ms=20_000 * HOUR_MS)
+    bench.turn()
+    bench.turn()
+    assert bench.row("2").reason["code"] == "refuse.budget"
+    assert bench.status(bench.row("2")) == "pending"  # things may change: a member asks for less, an award is raised
+    assert "budget" in bench.slurm.shown[far.handle]
+
+
 def test_a_stranger_is_told_and_stops_nobody(bench: ClusterBench) -> None:
     stranger = bench.slurm.sbatch(1, account="chemistry")
     known = bench.slurm.sbatch(2)
