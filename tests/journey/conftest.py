@@ -1,4 +1,4 @@
-"""Chromium for the journeys: Debian's own, never a download, and a listener that hears every address asked."""
+"""For the journeys: Debian's own Chromium, with a listener that hears every address asked; and a hub on a Slurm."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page, Request
+    from tests.journey.slurm_hub import SlurmHub
+    from tools.slurm_lab.lab import SlurmLab
 
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",  # Chromium refuses its sandbox as root
@@ -69,3 +71,18 @@ def page(browser: Browser, live_server: object, no_outside: Callable[..., None])
     no_outside(context, str(live_server))
     yield context.new_page()
     context.close()
+
+
+@pytest.fixture(scope="session")
+def one_slurm_hub(make_slurm_lab: Callable[..., SlurmLab]) -> Iterator[SlurmHub]:
+    from tests.journey.slurm_hub import open_hub
+
+    with open_hub(make_slurm_lab) as hub:
+        yield hub
+
+
+@pytest.fixture
+def slurm_hub(one_slurm_hub: SlurmHub) -> Iterator[SlurmHub]:
+    """The hub on a Slurm that journeys share; each leaves it without jobs, and without a loop."""
+    yield one_slurm_hub
+    one_slurm_hub.clear()

@@ -1,0 +1,259 @@
+"""A hub on a lab's Slurm, as an operator sets it up: two projects, two users; and what the accounting says of both."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.conftest import Home
+
+if TYPE_CHECKING:
+    from tools.slurm_lab.lab import SlurmLab
+
+ROOT = Path(__file__).parents[2]
+FORM = ROOT / "examples" / "apply.yaml"
+DEVICE, CORE = "acc-ms:h100-sxm", "core-ms:h100-sxm-cores"
+FINAL = {"completed", "failed", "cancelled", "refused", "lost"}
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody of the hub with their login on the cluster, their project and its account there."""
+
+    email: str
+    login: str
+    project: str
+    account: str
+
+
+@dataclass(slots=True)
+class SlurmHub:
+    """`home` is the hub's, `lab` its cluster, `users` two people with a project each."""
+
+    lab: SlurmLab
+    home: Home
+    users: list[User] = field(default_factory=list)
+    loops: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def answer(self, *words: str, stdin: str | None = None, who: User | None = None) -> Any:
+        """`fabrique WORDS --json`, as the operator or `who`."""
+        done = self.home.run(*(("--as", who.email) if who else ()), *words, "--json", stdin=stdin)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout)
+
+    def sbatch(self, user: User, *arguments: str, script: str) -> int:
+        return self.lab.submit("-A", user.account, *arguments, script=script, user=user.login)
+
+    def submit(self, user: User, script: str) -> subprocess.Popen[str]:
+        """`fabrique submit`, under way: it takes seconds that the test need not wait for."""
+        text = f"#!/bin/sh\n#fabrique walltime: 2m\n#fabrique accelerators: 1\n{script}\n"
+        command = [str(Path(sys.executable).parent / "fabrique"), "--as", user.email, "submit", "-", "--json"]
+        command += ["--project", user.project]
+        made = subprocess.Popen(
+            command, env=self.home.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert made.stdin is not None
+        made.stdin.write(text)
+        made.stdin.close()
+        return made
+
+    def loop(self, **environment: str) -> subprocess.Popen[str]:
+        """`fabrique operate`, until it is told to stop; what it says goes to the home's `operate.log`."""
+        command = [str(Path(sys.executable).parent / "fabrique"), "operate"]
+        with (self.home.path.parent / "operate.log").open("a") as log:
+            made = subprocess.Popen(
+                command, env={**self.home.environment, **environment}, stdout=log, stderr=log, text=True
+            )
+        self.loops.append(made)
+        return made
+
+    @contextmanager
+    def operating(self, **environment: str) -> Iterator[subprocess.Popen[str]]:
+        process = self.loop(**environment)
+        try:
+            self.beats()
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+
+    def clear(self) -> None:
+        """What a test that failed has left."""
+        for process in self.loops:
+            process.kill()
+            process.wait()
+        self.loops.clear()
+        if left := self.lab.run("squeue", "-h", "-o", "%A", check=False).stdout.split():
+            self.lab.run("scancel", *left, check=False)
+            until(lambda: not self.lab.run("squeue", "-h", check=False).stdout, 30)
+
+    def beats(self, after: float = 0, seconds: float = 60) -> None:
+        """Until the door's file was renewed, since `after` or from now on."""
+        door, since = self.home.path / "slurm" / "door", max(after, time.time())
+        until(lambda: door.exists() and door.stat().st_mtime >= since, seconds, self.log)
+
+    def log(self) -> str:
+        return (self.home.path.parent / "operate.log").read_text(errors="replace")
+
+    # --- what Slurm shows ---------------------------------------------------------------------------------
+
+    def shown(self, job: int | str, column: str) -> str:
+        """A field of squeue's; empty where the job has left it."""
+        return self.lab.run("squeue", "-h", "-j", str(job), "-O", f"{column}:300", check=False).stdout.strip()
+
+    def sacct(self, since_s: float) -> list[dict[str, str]]:
+        """Every run submitted since then, requeued ones each, as the accounting has it."""
+        fields = "JobIDRaw JobID JobName Account State Submit Start End ElapsedRaw AllocTRES NodeList".split()
+        begin = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since_s))
+        command = ["sacct", "-D", "-X", "-a", "-n", "-P", "-S", begin, "-o", ",".join(fields)]
+        lines = self.lab.run(*command).stdout.splitlines()
+        rows = [dict(zip(fields, line.split("|"), strict=True)) for line in lines]
+        return [row for row in rows if row["Submit"] >= begin]
+
+    def by_accounting(self, since_s: float) -> dict[str, Counter[str]]:
+        """By account, device-milliseconds and core-milliseconds that ran, to the second, failed nodes' apart."""
+        found = {user.account: Counter[str]() for user in self.users}
+        for row in self.sacct(since_s):
+            if row["Account"] not in found or not row["NodeList"].strip() or row["NodeList"] == "None assigned":
+                continue
+            tres = dict(pair.split("=") for pair in row["AllocTRES"].split(",") if pair)
+            devices, cores = int(tres.get("gres/gpu", 0)), int(tres.get("cpu", 0))
+            unit = DEVICE if devices else CORE
+            if row["ElapsedRaw"] != "0":
+                found[row["Account"]][unit] += (devices or cores) * int(row["ElapsedRaw"]) * 1000
+        return found
+
+    # --- what the hub has ---------------------------------------------------------------------------------
+
+    def books(self, since_s: float) -> Books:
+        """Read by a process of its own, for this one has another hub's database open."""
+        command = [sys.executable, str(Path(__file__).with_name("slurm_books.py")), str(int(since_s * 1000))]
+        environment = {**self.home.environment, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        return Books(**json.loads(done.stdout))
+
+    def settled(self, since_s: float, expected: int, seconds: float = 60) -> Books:
+        """The books once every job is final and Slurm's queue is empty, a bounded wait."""
+        ours = ",".join(user.account for user in self.users)
+        until(
+            lambda: not self.lab.run("squeue", "-h", "-A", ours, "-t", "PD,R,CG,S", check=False).stdout,
+            seconds,
+            lambda: self.lab.run("squeue", "-A", ours, "-o", "%i %j %T %r %p %k", check=False).stdout,
+        )
+        end = time.monotonic() + seconds
+        while True:
+            found = self.books(since_s)
+            if found.jobs == expected and not found.open and found.agrees_with(self.by_accounting(since_s)):
+                return found
+            if time.monotonic() > end:
+                return found
+            time.sleep(1)
+
+    def assert_books_are_sacct_s(self, since_s: float, expected: int, seconds: float = 60) -> Books:
+        """Nothing lost, doubled or mischarged since then; `expected` jobs are there, all of them over."""
+        found = self.settled(since_s, expected, seconds)
+        by_sacct = self.by_accounting(since_s)
+        assert (found.jobs, found.open) == (expected, []), (found, self.log()[-4000:])
+        assert found.charged == {account: dict(sums) for account, sums in by_sacct.items()}, (
+            found.runs,
+            self.sacct(since_s),
+            self.log()[-4000:],
+        )
+        assert found.held == 0 and found.open_holds == 0
+        assert found.ledger_ok, found
+        assert found.charged_by_ledger == found.charged, found
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What the hub has since an instant; `charged` by account and unit from its runs, `charged_by_ledger` from postings.
+
+    Refunds are in `refunded`, they are no part of what was charged.
+    """
+
+    jobs: int
+    by_status: dict[str, int]
+    open: list[int]
+    runs: list[dict[str, Any]]
+    charged: dict[str, dict[str, int]]
+    charged_by_ledger: dict[str, dict[str, int]]
+    refunded: dict[str, dict[str, int]]
+    held: int
+    open_holds: int
+    quarantined: list[dict[str, Any]]
+    ledger_ok: bool
+    divergence: str
+
+    def agrees_with(self, by_account: Mapping[str, Mapping[str, int]]) -> bool:
+        return self.charged == {account: dict(sums) for account, sums in by_account.items()}
+
+
+def until(holds: Callable[[], Any], seconds: float, told: Callable[[], object] = str) -> Any:
+    """What `holds` answers once that is true; fails with what `told` says."""
+    end = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < end, told()
+        time.sleep(0.1)
+    return found
+
+
+@contextmanager
+def open_hub(make_slurm_lab: Callable[..., SlurmLab], **options: Any) -> Iterator[SlurmHub]:
+    """The whole of it, set up by the commands that an operator types."""
+    folder = Path(tempfile.mkdtemp(prefix="hub-"))
+    folder.chmod(0o755)  # Slurm's users pass it
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("FABRIQUE_", "SLURM_"))}
+    environment |= {"FABRIQUE_HOME": str(folder / "home"), "LC_ALL": "C.UTF-8"}
+    lab = make_slurm_lab(rest=False, **{"nodes": 3, **options})
+    hub = SlurmHub(lab, Home(folder / "home", environment))
+    try:
+        set_up(hub)
+        yield hub
+    finally:
+        lab.down(remove=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def set_up(hub: SlurmHub) -> None:
+    hub.answer("init", "--hub", "ca-lasalle-hub")
+    hub.answer("slurm", "connect", "--conf", str(hub.lab.conf), "--kind", "h100=h100-sxm", "--look-ahead", "2")
+    logins = hub.lab.people[:2]
+    for name, login in zip(("alice", "bob"), logins, strict=False):
+        email = f"{name}@example.org"
+        asked = ("--set", "kind=h100-sxm", "--set", "hours=50", "--set", f"title={name}", "--email", email)
+        project = hub.answer("apply", "--mode", "lasalle_startup", "--file", str(FORM), *asked, "--name", name)
+        hub.answer("slurm", "login", email, login)
+        hub.users.append(User(email, login, project["project"], ""))
+    hub.answer("slurm", "apply")
+    rows = hub.lab.run("sacctmgr", "-nP", "show", "assoc", "format=account,user,parentname").stdout.splitlines()
+    accounts = {user: account for account, user, _ in (row.split("|") for row in rows) if account.startswith("p-")}
+    hub.users[:] = [User(u.email, u.login, u.project, accounts[u.login]) for u in hub.users]
+    lines = hub.answer("slurm", "install")["lines"]
+    with hub.lab.conf.open("a") as conf:
+        conf.writelines(f"{line}\n" for line in lines)
+    hub.lab.restart_controller()
+    for node in hub.lab.nodes:  # prolog and epilog are read by each
+        hub.lab.node_stop(node)
+        hub.lab.node_start(node)
+    hub.lab.wait_for_nodes()
+
+
+@cache
+def libfaketime() -> Path | None:
+    """Debian's library that makes another clock."""
+    return next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
