@@ -2,6 +2,7 @@
 
 `make bench` measures everything, `make bench CASES=kth,live` these cases alone. Figures are of this machine, not
 limits that a test enforces. Public traces lie in the folder that FABRIQUE_TRACES names; without one, its row says so.
+The last two start Slurm on this machine, and the first of them takes half an hour.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ CASES = {
     "exascale": "replays:exascale",
     "starts": "product:starts",
     "hub": "product:hub",
+    "slurm": "slurm:side_by_side",
+    "slurm-overhead": "slurm_overhead:overhead",
 }
 HEADER = ("figure", "measured", "reach", "reached", "anchor; notes")
 

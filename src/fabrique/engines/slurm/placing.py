@@ -40,7 +40,7 @@ class Settings:
     runs: Path
     login: str | None = None
     licences: Callable[[RunSpec], Mapping[str, int]] = no_licences
-    look_ms: int = 1_000
+    look_ms: int = 400  # less than a turn of the loop: each turn sees what came since
     grace_ms: int = 60_000
     late_ms: int = 0
     unclear_ms: int = 30_000
