@@ -79,10 +79,10 @@ def reconcile(call: Call, since: Annotated[str, SINCE], until: Annotated[str | N
 
 
 def _enter(call: Call, right: str) -> tuple[Desk, Cluster, Accounting]:
+    desk = context.enter(call)
     from fabrique.apps.people import rights
     from fabrique.operate import engines, provision
 
-    desk = context.enter(call)
     rights.require(desk.person, right, now=desk.now)
     cluster = provision.cluster_of(desk.here)
     return desk, cluster, engines.cluster_engine(desk.here, cluster)
