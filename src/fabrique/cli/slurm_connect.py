@@ -35,6 +35,9 @@ RUN_AS = typer.Option(
 )
 CLOSED = typer.Option("--closed", help="While the hub is silent, submissions are refused (else they pass).")
 AHEAD = typer.Option("--look-ahead", min=0, max=3_600, help="Seconds for which planned jobs are released ahead.")
+RUNS = typer.Option(
+    "--runs", metavar="DIR", help="Where the hub's jobs start and write; nodes share it (else its home)."
+)
 AGAIN = typer.Option("--again", help="Read the cluster anew, over what was corrected in fabrique.toml since.")
 DRY = typer.Option("--dry-run", help="Say what would be written, and write nothing.")
 
@@ -53,6 +56,7 @@ def connect(
     run_as: Annotated[Literal["own", "login"] | None, RUN_AS] = None,
     closed: Annotated[bool, CLOSED] = False,
     look_ahead: Annotated[int | None, AHEAD] = None,
+    runs: Annotated[Path | None, RUNS] = None,
     again: Annotated[bool, AGAIN] = False,
     dry_run: Annotated[bool, DRY] = False,
 ) -> None:
@@ -71,6 +75,7 @@ def connect(
     more: dict[str, Any] = {
         "run_as": run_as or ("login" if as_root else "own"),
         "door": "closed" if closed else "open",
+        "runs": str(runs.absolute()) if runs else None,
     }
     if look_ahead is not None:
         more["look_ahead_s"] = look_ahead

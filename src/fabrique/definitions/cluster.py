@@ -37,7 +37,8 @@ class ClusterPartition(Part):
 class Cluster(Part):
     """A Slurm cluster that the hub runs on. Secrets stay in files of their own: `rest_key` says where.
 
-    `run_as`: whose jobs Slurm sees when they come through the hub: the hub's own user's, or each person's login.
+    `run_as`: whose jobs Slurm sees when they come through the hub: the hub's own user's, or each person's login. `runs`
+    is where these jobs start and write, on a file system that the nodes share; None: in the hub's home.
     `accounts` and `qos` name a project's account and QoS there; `parent` is the account that holds them all.
     `energy`: whether Slurm's ConsumedEnergy is metered by node, hence a job's own only where it had its nodes alone, or
     by job. `door` is what happens to a submission while the hub is silent; `hold` whose submissions it may hold.
@@ -57,6 +58,7 @@ class Cluster(Part):
     rest_key: Annotated[str, Field(pattern=rf"^/[^{UNPRINTED}]*$", max_length=1_000)] | None = None
     rest_user: SlurmName | None = None
     run_as: Literal["own", "login"] = "own"
+    runs: Annotated[str, Field(pattern=rf"^/[^{UNPRINTED}]*$", max_length=1_000)] | None = None
     parent: SlurmName = "fabrique"
     accounts: Annotated[str, Field(pattern=r"^[a-z0-9_{}-]{1,100}$")] = "{project}"
     qos: Annotated[str, Field(pattern=r"^[a-z0-9_{}-]{0,100}$")] = ""

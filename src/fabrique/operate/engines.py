@@ -42,11 +42,11 @@ def transport_of(cluster: Cluster) -> Transport:
 
 
 def cluster_engine(here: ThisHub, cluster: Cluster) -> SlurmEngine:
-    """Its runs' folders lie in the home: nodes must see it, as they see any home."""
+    """Its runs' folders lie in the home, unless the deployment says where nodes and the people's logins can go."""
     settings = Settings(
         cluster=cluster.cluster,
         partitions=tuple(name for p in cluster.partitions for name in p.names),
-        runs=here.home / RUNS,
+        runs=Path(cluster.runs) if cluster.runs else here.home / RUNS,
     )
     return SlurmEngine(transport_of(cluster), settings, now_ms)
 
