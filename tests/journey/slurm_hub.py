@@ -181,9 +181,9 @@ class SlurmHub:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What the hub has since an instant; `charged` by account and unit from its runs, `charged_by_ledger` from postings.
+    """What the hub has since an instant: `charged` by account and unit by its runs, `charged_by_ledger` by postings.
 
-    Refunds are in `refunded`, they are no part of what was charged.
+    What was given back, `refunded`, is no part of it.
     """
 
     jobs: int
