@@ -111,3 +111,14 @@ def test_without_look_ahead_nothing_is_early(db: None, settings: Any, tmp_path: 
         bench.slurm.sbatch(job_id, asked=WHOLE, limit_ms=30_000)
     bench.turn()
     assert bench.slurm.ahead == []
+
+
+def test_the_order_ahead_follows_the_plan(full: ClusterBench) -> None:
+    half = Tres(cores=2, nodes=1, gpus={"": 2})
+    jobs = {n: full.slurm.sbatch(n, asked=half, limit_ms=60_000, submitted_ms=T0 + n * 1_000) for n in (5, 6)}
+    full.turn()
+    assert full.slurm.ahead == [jobs[5].handle, jobs[6].handle]
+    assert full.slurm.order == []  # as they were released, so they stand
+    first = full.slurm.sbatch(3, asked=half, limit_ms=60_000, submitted_ms=T0 + 3_000)
+    full.turn()
+    assert full.slurm.order == [first.handle, jobs[5].handle]  # and the other is next no more

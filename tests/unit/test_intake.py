@@ -293,3 +293,16 @@ def test_what_its_owner_holds_is_not_released_until_they_let_go(bench: ClusterBe
     bench.slurm.queue[1] = replace(bench.slurm.queue[1], priority=0, comment=OWNER)  # held again before it started
     bench.turn(60_000)
     assert bench.slurm.released == [job.handle]
+
+
+def test_shares_are_of_what_the_watts_let_be_had(bench: ClusterBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fabrique.operate import decide
+
+    here = bench.here  # eight devices of 600 W above 1,000 W of idle nodes
+    assert decide.powered_ppm(here) == 1_000_000
+    monkeypatch.setattr(here, "cap_w", here.base_w + 2_400)
+    assert decide.powered_ppm(here) == 500_000
+    monkeypatch.setattr(here, "cap_w", here.base_w - 1)
+    assert decide.powered_ppm(here) == 0
+    monkeypatch.setattr(here, "cap_w", None)
+    assert decide.powered_ppm(here) == 1_000_000

@@ -17,7 +17,7 @@ from fabrique.core.admission.rules import Rules
 from fabrique.core.admission.state import JobRow, OptionRow, OutlookRow, PartitionRow, PoolRow, Rows, RunRow, SiteRow
 from fabrique.core.booking import Exhaustion, Frozen, Policy
 from fabrique.core.errors import FabriqueError
-from fabrique.core.job import JobSpec, JobState
+from fabrique.core.job import MILLI, JobSpec, JobState
 from fabrique.core.reasons import Reason, reason
 from fabrique.core.units import HOUR_MS, Unit, ceil_divide
 from fabrique.engines.slurm.model import LICENCE_W
@@ -26,6 +26,7 @@ from fabrique.operate.books import Books
 
 LOW = -1
 HOURS_AHEAD = 48
+PPM = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +84,24 @@ def rows(here: ThisHub, asks: Sequence[Asked], runs: Sequence[Run], rules: Rules
         Rows(
             partitions=tuple(partitions.values()),
             sites=(SiteRow(id=here.site, cap_w=here.cap_w, base_w=here.base_w),),
-            pools=tuple(PoolRow(id=p, share_ppm=s) for p, s in sorted(shares.items())),
+            pools=tuple(PoolRow(id=p, share_ppm=s * powered_ppm(here) // PPM) for p, s in sorted(shares.items())),
             rooms=tuple(rooms),
             jobs=tuple(job_row(here, a, books) for a in possible),
             runs=running,
             outlooks=_outlooks(here, now) if rules.defer and any(a.spec.start_by_ms for a in possible) else (),
         )
     )
+
+
+def powered_ppm(here: ThisHub) -> int:
+    """How much of the devices the cap lets draw their most at once: shares are of what can be had.
+
+    A pool that is entitled to more than there are watts for would be owed time for ever, who asks for most the most.
+    """
+    most = sum(o.milli_devices * o.device_w for o in here.offers if o.device != "core") * here.pue_permille // MILLI**2
+    if here.cap_w is None or not most:
+        return PPM
+    return min(max(here.cap_w - here.base_w, 0) * PPM // most, PPM)
 
 
 def holds(
