@@ -256,6 +256,22 @@ def test_what_nobody_can_be_charged_for_yet_is_counted(desk: Any) -> None:
     assert told == {"open": 0, "booked": 1, "quarantined": 2}
 
 
+COUNTED = {("lab", "quarantine.account"): 2, ("lab", "quarantine.runaway"): 1, ("local", "quarantine.account"): 0}
+
+
+def test_quarantine_is_counted_by_reason(desk: Any) -> None:
+    for number, code in enumerate(("quarantine.account", "quarantine.account", "quarantine.runaway")):
+        state = "open" if code == "quarantine.runaway" else "quarantined"
+        more = {"account": "x"} if state == "quarantined" else {"since": 1}
+        EngineRecord.objects.create(
+            engine="lab", key=str(number), raw=b"", state=state, reason={"code": code, **more}, first_ms=1, changed_ms=1
+        )
+    EngineRecord.objects.create(engine="lab", key="booked", raw=b"", state="booked", first_ms=1, changed_ms=1)
+    found = read(desk)
+    held = {k: found[key("quarantined_records", engine=k[0], reason=k[1])] for k in COUNTED}
+    assert held == COUNTED
+
+
 def test_acts_that_no_engine_confirmed_are_counted_by_act(desk: Any) -> None:
     run = Run.objects.create(
         job=desk.job, engine="local", partition="this-machine", kind="local-core", unit=CORE, share_milli=1500,

@@ -294,6 +294,14 @@ def loop(here: ThisHub, now: int) -> Iterator[Metric]:
         labels=["engine", "state"],
     )
     yield filled(told, ((key, records.get(key, 0)) for key in sorted(keys)))
+    aside = jobs.quarantined_by_reason()
+    codes = {(engine, code) for engine in engines for code in REASONS if code.startswith("quarantine.")} | set(aside)
+    quarantined = GaugeMetricFamily(
+        "fabrique_quarantined_records",
+        "Records that nobody can be charged for yet, or that run by the accounting's word alone, by reason.",
+        labels=["engine", "reason"],
+    )
+    yield filled(quarantined, ((key, aside.get(key, 0)) for key in sorted(codes)))
     unresolved = jobs.unresolved_by_act()
     intents = GaugeMetricFamily("fabrique_intents_unresolved", "Acts that no engine has confirmed yet.", labels=["act"])
     yield filled(intents, (([act], unresolved.get(act, 0)) for act in ACTS))

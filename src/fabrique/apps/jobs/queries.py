@@ -94,6 +94,12 @@ def records_by_state() -> dict[tuple[str, str], int]:
     return {(engine, state): n for engine, state, n in rows}
 
 
+def quarantined_by_reason() -> dict[tuple[str, str], int]:
+    """(engine, code of the reason) -> records in quarantine, and those that run by the accounting's word alone."""
+    rows = EngineRecord.objects.exclude(reason={}).order_by().values_list("engine", KT("reason__code"))
+    return {(engine, code): n for engine, code, n in rows.annotate(n=Count("pk"))}
+
+
 def unresolved_by_act() -> dict[str, int]:
     """Act -> intents that no engine has confirmed yet."""
     return dict(Intent.objects.filter(resolved_ms__isnull=True).order_by().values_list("act").annotate(n=Count("pk")))
