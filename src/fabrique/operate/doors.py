@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -25,6 +26,7 @@ log = logging.getLogger("fabrique.loop")
 
 RELEASE_TIMEOUT_MS: Final = 5_000  # held for so long after its release: it did not arrive
 CANCELLED_MS: Final = 86_400_000  # a cancel is repeated for so long while the engine still shows the job
+SHOWS_REST: Final = 9  # times as long as it took, reasons are not shown anew: what starts goes first
 PREFIX: Final = "fabrique: "  # of what we write beside a job
 
 
@@ -53,6 +55,7 @@ class Doors:
             self.look_ahead_ms = cluster.look_ahead_s * 1000
         self.here = here
         self._taken = Taken()
+        self._shows_at = 0.0
         self._order: list[str] = []  # of what was released ahead, as the engine was told
 
     def take_in(self, runs: Sequence[Run], sight: Sight, epoch: int, *, now: int) -> bool:
@@ -162,8 +165,9 @@ class Doors:
             self.backstop.renew(runs, now=now)
 
     def show(self, sight: Sight) -> None:
-        """Why each job waits, where the engine's own queue shows it."""
-        if self.door is None or self.name in sight.silent:
+        """Why each job waits, where the engine's own queue shows it; never more than a tenth of the loop's time."""
+        begun = time.monotonic()
+        if self.door is None or self.name in sight.silent or begun < self._shows_at:
             return
         reasons = {handle: from_json(dict(why)) for handle, why in intake.reasons(self.name)}
         reasons |= self._taken.strays
@@ -172,3 +176,5 @@ class Doors:
             self.door.put(sentences)
         except FabriqueError as error:
             log.warning("engine %s: %s on reasons", self.name, error)
+        now = time.monotonic()
+        self._shows_at = now + SHOWS_REST * (now - begun)
