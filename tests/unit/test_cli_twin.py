@@ -160,6 +160,21 @@ def test_generate_lists_workloads_and_writes_one(tmp_path: Path) -> None:
     assert again["digest"] == found["digest"] and again["file"] is None
 
 
+@pytest.mark.parametrize("name", ["g.parquet", "g.csv"])
+def test_what_generate_writes_run_reads(name: str, tmp_path: Path) -> None:
+    file = tmp_path / name
+    work = ("--workload", "ai-hub", "--until", "1d")
+    assert str(file) in run("generate", *work, "--output", file).stdout.splitlines()[-1]  # what to type next
+    given = [*HUB, *(("--pools", "union=research,national=startup,commercial=commercial") if "csv" in name else ())]
+    own = answer("run", *work, *given)
+    read = answer("run", "--trace", file, *given)
+    speed = {"jobs_per_s", "prepare_s", "replay_s", "parse_s", "compile_s", "peak_rss_bytes"}
+    figures = {key for key, value in own.items() if isinstance(value, int | float)} - speed
+    assert len(figures) > 10 and {key: read[key] for key in figures} == {key: own[key] for key in figures}
+    by_pool = [sorted(one["pools"], key=lambda pool: str(pool["name"])) for one in (own, read)]
+    assert by_pool[0] == by_pool[1]
+
+
 def test_explain_says_what_bound_a_job_and_who_came_before(trace: Path) -> None:
     given = ("explain", "--trace", trace, "--processors", 2, "--rules", "easy")
     waits = answer(*given, "--job", 4, "--at", "20m")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -129,7 +130,8 @@ def bound(
 def generate(
     call: Call,
     target: Annotated[
-        Path | None, typer.Option("--output", metavar="FILE.parquet", help="Write the jobs as a table.")
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="Write the jobs as a table: Parquet, or CSV by its name."),
     ] = None,
     *,
     flags: Flags,
@@ -147,14 +149,15 @@ def generate(
         return output.hint(say.text("Its jobs:"), "fabrique twin generate --workload ID --output jobs.parquet")
     trace = twin_inputs.trace_of(flags, None)
     if target is not None:
-        output.write_new(target, files.parquet(files.trace_columns(trace)))
+        output.write_new(target, files.trace_file(trace, target.name))
     facts = twin_tables.trace_facts(trace)
     if call.json:
         return output.document({**facts, "file": None if target is None else str(target)})
     output.pairs([(say.text("jobs"), say.number(facts["jobs"])), (say.text("trace"), trace.source)])
     for text in trace.said:
         output.line(text)
-    return output.hint(say.text("Replay it:"), f"fabrique twin run --workload {flags['workload']} --hub ID")
+    again = f"--workload {flags['workload']}" if target is None else f"--trace {shlex.quote(str(target))}"
+    return output.hint(say.text("Replay it:"), f"fabrique twin run {again} --hub ID")
 
 
 @command(app, "explain", INPUTS)

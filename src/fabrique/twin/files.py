@@ -1,8 +1,9 @@
-"""Tables for other programs: jobs, hours and traces as Parquet, one column a name, whole numbers in base units."""
+"""Tables for other programs: jobs, hours and traces as Parquet, a trace also as CSV; whole numbers in base units."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -11,17 +12,31 @@ import numpy as np
 from fabrique.core.admission.tables import NONE, UNLIMITED
 from fabrique.twin.study import Run
 from fabrique.twin.trace import COLUMNS, Trace
+from fabrique.twin.traces.column_map import ABOUT
 
 Columns = Mapping[str, Any]
 
 
-def parquet(columns: Columns) -> bytes:
-    """A Parquet file; None and masked cells are null."""
+def parquet(columns: Columns, about: Mapping[str, Sequence[str]] | None = None) -> bytes:
+    """A Parquet file; None and masked cells are null. `about` goes with it, for who reads the table."""
     import polars as pl
 
     out = BytesIO()
-    pl.DataFrame(dict(columns)).write_parquet(out)
+    pl.DataFrame(dict(columns)).write_parquet(out, metadata={ABOUT: json.dumps(about)} if about else None)
     return out.getvalue()
+
+
+def trace_file(trace: Trace, name: str) -> bytes:
+    """The trace as a table that `traces.reading` knows: CSV where the name says so, else Parquet.
+
+    Parquet also keeps what the numbers rest on, and the order of the names.
+    """
+    import polars as pl
+
+    if name.lower().endswith(".csv"):
+        return pl.DataFrame(trace_columns(trace)).write_csv().encode()
+    about = {"said": (trace.source, *trace.said), "projects": trace.projects, "pools": trace.pools}
+    return parquet(trace_columns(trace), about | {"work_classes": trace.work_classes})
 
 
 def job_columns(run: Run) -> dict[str, Any]:

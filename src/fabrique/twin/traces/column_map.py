@@ -17,6 +17,7 @@ from fabrique.definitions import catalogues
 from fabrique.definitions.complaints import printable
 
 MAPS: Final = catalogues.DATA / "columns"
+ABOUT: Final = "fabrique-trace"  # the key in our own Parquet table's metadata: JSON, as files.py writes it
 Column = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -63,14 +64,21 @@ class ColumnMap(_Strict):
     project: Column | None = None
     pool: Column | None = None
     work_class: Column | None = None
+    nodes: Column | None = None  # whole nodes; 0 where the job shares
+    priority: Column | None = None
+    slack: Length | None = None  # how long it may be put off; negative: not at all
+    tolerance_permille: Column | None = None
+    preemptible: Column | None = None  # 1 where it writes checkpoints
+    after_row: Column | None = None  # the row (from 0) of the job that must end first; negative: none
     leave_out: tuple[Condition, ...] = ()
     said: tuple[str, ...] = ()
 
     def columns(self) -> list[str]:
-        parts = (self.submit, self.start, self.end, self.run, self.walltime)
+        parts = (self.submit, self.start, self.end, self.run, self.walltime, self.slack)
         names = [part.column for part in parts if part]
         names += [n for n in (self.number, self.devices, self.milli_devices) if n]
-        names += [n for n in (self.project, self.pool, self.work_class) if n]
+        names += [n for n in (self.project, self.pool, self.work_class, self.nodes, self.priority) if n]
+        names += [n for n in (self.tolerance_permille, self.preemptible, self.after_row) if n]
         return list(dict.fromkeys([*names, *(c.column for c in self.leave_out)]))
 
 

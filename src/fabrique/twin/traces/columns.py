@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +14,7 @@ from fabrique.core.errors import FabriqueError
 from fabrique.definitions.complaints import printable
 from fabrique.twin.trace import Ints
 from fabrique.twin.traces import slurm_words
-from fabrique.twin.traces.column_map import ColumnMap, Length, Time, column_map, recognised
+from fabrique.twin.traces.column_map import ABOUT, ColumnMap, Length, Time, column_map, recognised
 from fabrique.twin.traces.raw import Raw
 from fabrique.twin.traces.rows import Named, Rows, everyone, named
 
@@ -80,6 +82,8 @@ def _rows(raw: Raw, table: pl.DataFrame, wanted: ColumnMap) -> Rows:
     # the line of a CSV (its header is the first), the row of a Parquet file
     line = table["\0row"].to_numpy().astype(np.int64) + (1 if raw.content.startswith(b"PAR1") else 2)
     reader = _Reader(raw, table, line, wanted)
+    about = _about(raw)
+    said = [f"The table says: {printable(text, 400)}" for text in about.get("said", ())[:20]]
     submit = reader.time(wanted.submit)
     run = reader.length(wanted.run) if wanted.run else reader.between(wanted.start, wanted.end)
     rows = Rows(
@@ -89,13 +93,33 @@ def _rows(raw: Raw, table: pl.DataFrame, wanted: ColumnMap) -> Rows:
         run_ms=run,
         walltime_ms=reader.length(wanted.walltime) if wanted.walltime else np.full(len(line), -1, np.int64),
         milli_devices=reader.milli_devices(),
-        project=reader.names(wanted.project, "unknown"),
-        pool=reader.names(wanted.pool, "all"),
-        work_class=reader.names(wanted.work_class, "any"),
-        said=[f"Columns are read by the map {wanted.id}.", *wanted.said],
+        project=reader.names(wanted.project, "unknown", about.get("projects", ())),
+        pool=reader.names(wanted.pool, "all", about.get("pools", ())),
+        work_class=reader.names(wanted.work_class, "any", about.get("work_classes", ())),
+        nodes=reader.optional(wanted.nodes),
+        priority=reader.optional(wanted.priority, least=-_EXACT),
+        slack_ms=reader.length(wanted.slack) if wanted.slack else None,
+        tolerance_permille=reader.optional(wanted.tolerance_permille),
+        preemptible=reader.optional(wanted.preemptible),
+        after_row=reader.optional(wanted.after_row),
+        said=[f"Columns are read by the map {wanted.id}.", *wanted.said, *said],
     )
     rows.dropped.update(counts)
     return rows
+
+
+def _about(raw: Raw) -> dict[str, list[str]]:
+    """What our own Parquet table says of its making: lists of texts, each bounded. A file may say anything."""
+    import polars as pl
+
+    if not raw.content.startswith(b"PAR1"):
+        return {}
+    try:
+        told = json.loads(pl.read_parquet_metadata(io.BytesIO(raw.content)).get(ABOUT, "{}"))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError, RecursionError):
+        return {}
+    lists = told.items() if isinstance(told, dict) else ()
+    return {key: [text for text in one if isinstance(text, str)] for key, one in lists if isinstance(one, list)}
 
 
 class _Reader:
@@ -104,7 +128,10 @@ class _Reader:
     def __init__(self, raw: Raw, table: pl.DataFrame, line: Ints, wanted: ColumnMap) -> None:
         self.raw, self.table, self.line, self.wanted = raw, table, line, wanted
 
-    def number(self, column: str, scale: int) -> Ints:
+    def optional(self, column: str | None, least: int = 0) -> Ints | None:
+        return None if column is None else self.number(column, 1, least)
+
+    def number(self, column: str, scale: int, least: int = 0) -> Ints:
         import polars as pl
 
         given = self.table[column]
@@ -121,7 +148,7 @@ class _Reader:
         found = values.fill_null(np.nan).to_numpy() * scale
         good = np.abs(found) < _EXACT  # neither NaN nor endless
         self._all(good | ~known.fill_null(False).to_numpy(), column)
-        return np.where(good & (found >= 0), np.rint(np.where(good, found, 0)), -1).astype(np.int64)
+        return np.where(good & (found >= least), np.rint(np.where(good, found, 0)), -1).astype(np.int64)
 
     def length(self, of: Length) -> Ints:
         return self.number(of.column, _PER_UNIT[of.unit])
@@ -153,12 +180,12 @@ class _Reader:
         whole, part = np.clip(whole, 0, 1 << 31), np.clip(part, 0, 1 << 31)
         return whole * part
 
-    def names(self, column: str | None, unknown: str) -> Named:
+    def names(self, column: str | None, unknown: str, order: Sequence[str]) -> Named:
         import polars as pl
 
         if column is None:
             return everyone(unknown, len(self.line))
-        return named(self.table[column].cast(pl.String, strict=False).to_list(), unknown)
+        return named(self.table[column].cast(pl.String, strict=False).to_list(), unknown, order)
 
     def _all(self, good: Any, column: str) -> None:
         wrong = np.flatnonzero(~good)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,6 +19,8 @@ SECOND: Final = 1_000
 _LONGEST_MS: Final = 100 * 366 * 86_400 * SECOND
 _LAST_MS: Final = 1 << 47  # some 4,400 years after the epoch
 _MOST_MILLI: Final = 10**10  # ten million devices
+_MOST_PRIORITY: Final = 1_000_000
+_MOST_TOLERANCE: Final = 10_000  # permille: ten times as long
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +36,13 @@ class Named:
         return Named(codes.astype(np.int64), tuple(self.names[i] for i in used))
 
 
-def named(values: Iterable[str | None], unknown: str) -> Named:
-    """Codes in order of first appearance; an empty name or none is `unknown`. Names are made safe to print."""
+def named(values: Iterable[str | None], unknown: str, order: Sequence[str] = ()) -> Named:
+    """Codes in the `order` of names, then of first appearance; an empty name or none is `unknown`.
+
+    Names are made safe to print.
+    """
     texts = [value or unknown for value in values]
-    code = {text: i for i, text in enumerate(dict.fromkeys(texts))}
+    code = {text: i for i, text in enumerate(dict.fromkeys([*order, *texts]))}
     codes = np.fromiter((code[text] for text in texts), np.int64, len(texts))
     return Named(codes, tuple(printable(text, 200) for text in code))
 
@@ -60,6 +65,12 @@ class Rows:
     pool: Named
     work_class: Named
     preceding: Ints | None = None
+    after_row: Ints | None = None  # the row before which this one can't start, where a table says it so
+    nodes: Ints | None = None
+    priority: Ints | None = None
+    slack_ms: Ints | None = None
+    tolerance_permille: Ints | None = None
+    preemptible: Ints | None = None
     dropped: Counter[str] = field(default_factory=Counter)
     said: list[str] = field(default_factory=list)
 
@@ -78,7 +89,10 @@ def trace_of(raw: Raw, rows: Rows, *, processors: int | None, whole_node_devices
     run = np.maximum(rows.run_ms[kept], SECOND)
     milli = rows.milli_devices[kept]
     project, pool, work_class = rows.project.kept(kept), rows.pool.kept(kept), rows.work_class.kept(kept)
-    none = np.zeros(len(kept), np.int64)
+
+    def given(column: Ints | None, otherwise: int = 0) -> Ints:
+        return np.full(len(kept), otherwise, np.int64) if column is None else column[kept]
+
     return Trace(
         source=raw.name,
         digest=raw.digest,
@@ -90,14 +104,14 @@ def trace_of(raw: Raw, rows: Rows, *, processors: int | None, whole_node_devices
         run_ms=run,
         walltime_ms=np.maximum(rows.walltime_ms[kept], run),
         milli_devices=milli,
-        nodes=_whole_nodes(milli, whole_node_devices),
+        nodes=_whole_nodes(milli, whole_node_devices) if rows.nodes is None else given(rows.nodes),
         project=project.codes,
         pool=pool.codes,
         work_class=work_class.codes,
-        priority=none,
-        slack_ms=none - 1,
-        tolerance_permille=none,
-        preemptible=none,
+        priority=given(rows.priority),
+        slack_ms=given(rows.slack_ms, -1),
+        tolerance_permille=given(rows.tolerance_permille),
+        preemptible=given(rows.preemptible),
         after=_after(rows, kept),
         dropped=tuple(sorted((cause, count) for cause, count in rows.dropped.items() if count)),
         said=tuple(rows.said),
@@ -126,8 +140,15 @@ def _in_range(raw: Raw, rows: Rows, kept: npt.NDArray[np.intp]) -> None:
         ("run", rows.run_ms, 0, _LONGEST_MS),
         ("walltime", rows.walltime_ms, -_LONGEST_MS, _LONGEST_MS),
         ("devices", rows.milli_devices, 0, _MOST_MILLI),
+        ("nodes", rows.nodes, 0, _MOST_MILLI // 1_000),
+        ("priority", rows.priority, -_MOST_PRIORITY, _MOST_PRIORITY),
+        ("slack", rows.slack_ms, -1, _LONGEST_MS),
+        ("tolerance", rows.tolerance_permille, 0, _MOST_TOLERANCE),
+        ("preemptible", rows.preemptible, 0, 1),
     )
     for name, column, least, most in bounds:
+        if column is None:
+            continue
         values = column[kept]
         wrong = np.flatnonzero((values < least) | (values > most))
         if len(wrong):
@@ -144,6 +165,8 @@ def _whole_nodes(milli: Ints, whole_node_devices: int | None) -> Ints:
 def _after(rows: Rows, kept: npt.NDArray[np.intp]) -> Ints:
     """The row of each job's predecessor; only an earlier row counts, so that nothing waits in a circle."""
     after = np.full(len(kept), -1, np.int64)
+    if rows.after_row is not None:
+        return _after_row(rows.after_row, kept)
     if rows.preceding is None or not (rows.preceding[kept] > 0).any():
         return after
     row = {number: i for i, number in enumerate(rows.number[kept].tolist())}
@@ -161,3 +184,12 @@ def _after(rows: Rows, kept: npt.NDArray[np.intp]) -> Ints:
             f"{missing} jobs name a predecessor that is not before them in this trace: they wait for none."
         )
     return after
+
+
+def _after_row(wanted: Ints, kept: npt.NDArray[np.intp]) -> Ints:
+    """The same, where a table names the row: one that is left out, not there or not earlier counts as none."""
+    place = np.full(len(wanted), -1, np.int64)
+    place[kept] = np.arange(len(kept))
+    asked = wanted[kept]
+    found = np.where((asked >= 0) & (asked < len(wanted)), place[np.clip(asked, 0, len(wanted) - 1)], -1)
+    return np.where(found < np.arange(len(kept)), found, -1)
