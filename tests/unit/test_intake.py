@@ -21,6 +21,7 @@ from fabrique.apps.people import services as people
 from fabrique.core import booking
 from fabrique.core.errors import FabriqueError
 from fabrique.core.units import HOUR_MS, unit
+from fabrique.engines.protocol import Observation
 from fabrique.engines.slurm.files.render import LET_GO, OWNER
 from fabrique.engines.slurm.model import Tres
 from fabrique.operate import readopt
@@ -138,6 +139,32 @@ def test_what_runs_without_our_word_is_counted(bench: ClusterBench) -> None:
     assert bench.status(row) == "completed"
     assert used(bench) == 2 * HOUR_MS
     assert verify().ok
+
+
+@pytest.mark.parametrize("cause", ["node-failed", "preempted", "cancelled"])
+def test_an_attempt_whose_end_is_known_late_ends_not_the_next_one(bench: ClusterBench, cause: str) -> None:
+    """The queue shows the requeued job before the accounting has the end of the run before it."""
+    bench.slurm.sbatch(6)
+    bench.turn()
+    first = bench.slurm.starts(6, bench.now)
+    bench.turn()
+    bench.slurm.sbatch(6, submitted_ms=bench.now + 1_000)
+    bench.slurm.answers[first] = Observation(first, "unknown", error="no end in the accounting yet")
+    bench.turn(2_000)
+    assert bench.row("6").handle != first
+    at = {"started_ms": T0, "ended_ms": bench.now}
+    bench.slurm.answers[first] = Observation(first, "ended", cause, **at)  # type: ignore[arg-type]
+    bench.turn()
+    bench.turn()
+    row = bench.row("6")
+    assert [run.handle for run in row.runs.order_by("attempt")] == [first, row.handle]
+    assert bench.slurm.released == [first, row.handle]
+    second = bench.now
+    bench.slurm.starts(6, second)
+    bench.turn()
+    bench.slurm.ends(6, second + 5_000)
+    bench.turn(6_000)
+    assert (bench.status(row), row.runs.count(), verify().ok) == ("completed", 2, True)
 
 
 def test_a_requeue_is_another_run_of_the_same_job_and_waits_held(bench: ClusterBench) -> None:

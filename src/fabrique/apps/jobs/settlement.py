@@ -244,6 +244,10 @@ def _finished(job: Job, run: Run, end: EndState, *, late: bool) -> bool:
     if job.status in FINAL and not late:
         return False
     following = after(end)
+    if not late and job.handle != run.handle and run.handle:  # the engine has put it back in its queue already
+        if job.runs.filter(state__in=LIVE).exclude(pk=run.pk).exists():
+            return False
+        following = JobState.PENDING
     if following is JobState.PENDING and job.cancel_ms is not None:
         following = JobState.CANCELLED
     job.status, job.reason = following.value, run.reason
