@@ -85,6 +85,43 @@ def test_a_refusal_carries_its_note(ana: Person, officer: Person) -> None:
     assert caught.value.code == "application.state"
 
 
+def test_a_project_is_opened_by_an_award_alone(ana: Person, officer: Person) -> None:
+    for changes in ({"country": "FR"}, {"hours": "20000"}):
+        assert apply(ana, **changes).state == "ineligible"
+    refused = access.decide(apply(ana, "lasalle_research"), officer, False, "too vague", now=T0 + 1)
+    taken_back = access.withdraw(apply(ana, "lasalle_research"), ana, now=T0 + 1)
+    waiting = apply(ana, "lasalle_research")
+    assert {a.project for a in (refused, taken_back, waiting)} == {None}
+    assert not Project.objects.exists() and not queries.projects_of(ana, now=T0 + 1).exists()
+    [(told, organisation)] = queries.with_organisations(queries.waiting_applications(), now=T0)
+    assert (told, organisation != "") == (waiting, True)  # an officer knows whose it is before there is a project
+    done = access.decide(waiting, officer, True, "good", now=T0 + 2)
+    assert done.project is not None and list(queries.projects_of(ana, now=T0 + 2)) == [done.project]
+    assert done.project.organisation == people.organisation_of(ana, now=T0 + 2)
+    assert done.project.members.get().role == "pi"
+
+
+def test_projects_that_an_earlier_program_left_empty_are_gone(ana: Person, officer: Person) -> None:
+    from importlib import import_module
+
+    from django.apps import apps
+
+    closed, waiting = apply(ana, country="FR"), apply(ana, "lasalle_research")
+    awarded = apply(ana)
+    organisation = people.organisation_of(ana, now=T0)
+    for serial, asked in enumerate((closed, waiting), 90):
+        asked.project = Project.objects.create(
+            code=f"p-{serial}", serial=serial, title="t", organisation=organisation, created_ms=T0
+        )
+        asked.save()
+        asked.project.members.create(person=ana, role="pi", since_ms=T0)
+    import_module("fabrique.apps.access.migrations.0003_no_project_without_award").drop_empty(apps, None)
+    closed.refresh_from_db()
+    assert closed.project is None
+    assert set(Project.objects.all()) == {waiting.project, awarded.project}
+    assert access.decide(waiting, officer, True, "good", now=T0 + 1).project == waiting.project
+
+
 def test_nobody_decides_on_their_own(officer: Person) -> None:
     asked = apply(officer, "lasalle_research")
     with pytest.raises(FabriqueError) as caught:
@@ -115,7 +152,7 @@ def test_what_is_not_eligible_is_told_at_once_with_the_rule(ana: Person, changes
     assert done.state == "ineligible"
     assert rule in done.reason["rules"]
     assert done.answers.get(rule=rule).verdict == "fail"
-    assert not done.project or not done.project.allocations.exists()
+    assert not Project.objects.exists()
 
 
 def test_what_is_unknown_goes_to_a_person(ana: Person) -> None:

@@ -93,7 +93,7 @@ def machine_room(request: HttpRequest) -> HttpResponse:
     here = this_hub()
     waiting, loop = access.waiting_applications(), loop_state(now)
     context = {
-        "waiting": waiting[:SHOWN],
+        "waiting": access.with_organisations(waiting[:SHOWN], now=now),
         "waiting_count": waiting.count(),
         "late_count": waiting.filter(due_ms__lt=now).count(),
         "loop": loop,

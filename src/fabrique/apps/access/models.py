@@ -60,7 +60,7 @@ class Application(models.Model):
     mode = models.CharField(max_length=40)
     mode_version = models.IntegerField()
     applicant = models.ForeignKey(Person, on_delete=models.PROTECT, related_name="applications")
-    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="applications", null=True)
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="applications", null=True)  # if awarded
     form = models.JSONField(default=dict)
     state = models.CharField(max_length=12, choices=ApplicationState.choices, default=ApplicationState.DRAFT)
     created_ms = models.BigIntegerField()

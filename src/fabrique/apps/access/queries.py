@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
@@ -73,10 +75,14 @@ def project_summary(project: Project, *, now: int) -> ProjectSummary:
 def members_of(project: Project, *, now: int) -> list[tuple[Member, str]]:
     """The current members, the principal investigator first, each with the name of their organisation, or ""."""
     members = list(_members(project))
-    current = Q(until_ms__isnull=True) | Q(until_ms__gt=now)
-    held = Membership.objects.filter(current, person__in=[m.person_id for m in members], since_ms__lte=now)
-    names = {m.person_id: m.organisation.name for m in held.select_related("organisation")}
+    names = _organisation_names([m.person_id for m in members], now)
     return [(m, names.get(m.person_id, "")) for m in members]
+
+
+def _organisation_names(persons: Sequence[UUID], now: int) -> dict[UUID, str]:
+    current = Q(until_ms__isnull=True) | Q(until_ms__gt=now)
+    held = Membership.objects.filter(current, person__in=persons, since_ms__lte=now)
+    return {m.person_id: m.organisation.name for m in held.select_related("organisation")}
 
 
 def _members(project: Project) -> QuerySet[Member]:
@@ -175,4 +181,11 @@ def applications_of(person: Person) -> QuerySet[Application]:
 def waiting_applications() -> QuerySet[Application]:
     """Those that an officer has to decide, the most urgent first."""
     waiting = Application.objects.filter(state=ApplicationState.SUBMITTED)
-    return waiting.select_related("applicant", "project__organisation").order_by("due_ms", "submitted_ms")
+    return waiting.select_related("applicant", "project").order_by("due_ms", "submitted_ms")
+
+
+def with_organisations(applications: Iterable[Application], *, now: int) -> list[tuple[Application, str]]:
+    """Each application with the name of its applicant's organisation at `now`, or ""."""
+    found = list(applications)
+    names = _organisation_names([a.applicant_id for a in found], now)
+    return [(a, names.get(a.applicant_id, "")) for a in found]

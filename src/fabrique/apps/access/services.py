@@ -136,7 +136,8 @@ def submit(application: Application, person: Person, *, now: int) -> Application
         )
     values, _ = forms.checked(found.mode, application.form)
     application.mode_version = found.mode.version
-    application.project = _project(application, person, values, now=now)
+    if people.organisation_of(person, now=now) is None:
+        _organisation(person, values, now=now)
     application.submitted_ms = application.changed_ms = now
     application.due_ms = mode_files.answer_due_ms(found.mode, now)
     _keep_answers(application, "submission", found.answers, now=now)
@@ -256,10 +257,11 @@ def _close(
     return application
 
 
-def _project(application: Application, person: Person, values: Mapping[str, forms.Value], *, now: int) -> Project:
-    """The application's project, opened with its PI when it has none yet."""
+def _project(application: Application, values: Mapping[str, forms.Value], *, now: int) -> Project:
+    """The project that an award opens, with the applicant as its PI; one of an earlier program is there already."""
     if application.project is not None:
         return application.project
+    person = application.applicant
     organisation = people.organisation_of(person, now=now) or _organisation(person, values, now=now)
     title = str(values.get("title", "")) or str(application.id)[:8]
     serial = (Project.objects.aggregate(last=Max("serial"))["last"] or 0) + 1
@@ -286,16 +288,14 @@ def _code() -> str:
 
 
 def _award(application: Application, mode: Mode, why: Reason, officer: Person | None, *, now: int) -> Application:
-    """An award, its allocation and its hours in the ledger. Raises `award.no-capacity`, `award.kind-not-connected`."""
-    project = application.project
-    if project is None:
-        raise FabriqueError("project.missing", project="")
+    """Project, award, allocation and its hours in the ledger. Raises `award.no-capacity`, `award.kind-not-connected`."""
     values, _ = forms.checked(mode, application.form)
     unit = facts.unit_asked(values)
     amount = Amount(unit, asked_ms(values) or 0)
     pool = this_hub().pool_for(mode)
     ends = _after_months(now, int(str(values.get("months", 1))))
     limits = _limits(mode, amount, now=now)
+    application.project = project = _project(application, values, now=now)
     award = Award.objects.create(
         application=application,
         pool=pool,
