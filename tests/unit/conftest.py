@@ -147,6 +147,14 @@ def untold(db: None) -> Story:
     return _people()
 
 
+@pytest.fixture(autouse=True)
+def no_earlier_call() -> None:
+    """A command called in this process begins without the options of the one before."""
+    from fabrique.cli import shared
+
+    shared.current.call = shared.Call()
+
+
 @pytest.fixture
 def fixed() -> Callable[[str], uuid.UUID]:
     return _fixed
