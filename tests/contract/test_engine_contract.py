@@ -61,7 +61,27 @@ def test_a_script_that_cannot_be_started_says_why(bench: Bench) -> None:
     bench.must("knows what started")
     seen = bench.over(bench.submit("", script=b"#!/no/such/interpreter\n"))
     assert (seen.state, seen.cause, seen.started_ms) == ("ended", "not-started", None)
-    assert "No such file" in (seen.error or "")
+    assert seen.error == "No such file or directory"  # no path of the hub's
+    assert seen.interpreter == "/no/such/interpreter"
+
+
+@pytest.mark.parametrize(
+    ("first", "named"),
+    [
+        (b"#! /no/such/python3 -u", "/no/such/python3"),
+        (b"#!/bin/sh\r", "/bin/sh\\r"),
+        (b"#!/etc/passwd", "/etc/passwd"),
+        (b"#!/no/\x1b[2J\xff", "/no/\ufffd[2J\\xff"),
+        (b"#!/" + b"x" * 230, "/" + "x" * 199),
+    ],
+    ids=["an argument", "Windows", "no program", "hostile", "long"],
+)
+def test_an_interpreter_that_cannot_be_run_is_named(bench: Bench, first: bytes, named: str) -> None:
+    bench.must("knows what started")
+    seen = bench.over(bench.submit("", script=first + b"\necho never\n"))
+    assert (seen.cause, seen.interpreter) == ("not-started", named)
+    told = (seen.error or "") + (seen.interpreter or "")
+    assert "/work/" not in told and "run-" not in told
 
 
 def test_the_same_intent_starts_once(bench: Bench) -> None:

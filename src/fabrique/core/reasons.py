@@ -68,6 +68,7 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "end.lost": ("last_seen",),
     "end.node-failed": (),
     "end.not-started": ("error",),
+    "end.no-interpreter": ("interpreter",),
     # money and hours given back, and why
     "refund.hub-failure": ("cause",),
     "refund.reclaim": ("pool",),

@@ -5,7 +5,8 @@ every process of the run with it. Imported by the shim: the standard library onl
 
 It reads its plan (one JSON object) from a pipe until the end: an empty plan means that the shim is gone. It answers on
 another pipe, in lines: `{"began": true}` and then `{"status": …, "cpu_ms": …, "max_rss": …}`; or `{"error": …}` when
-the job could not be started.
+the job could not be started, with `interpreter` where it is the script's that can't be run. No path of the hub's is
+in it: it is told to people.
 """
 
 # ruff: noqa: S606 - becoming another program is what it is for
@@ -13,6 +14,7 @@ the job could not be started.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -29,6 +31,21 @@ if TYPE_CHECKING:
 
 _TELLS = {signal.SIGCHLD, signal.SIGTERM}
 _NEVER_BEGAN = 127
+_NO_PROGRAM = {errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR}
+
+
+class NotBegunError(Exception):
+    """The job's process never became the job; `answer` says why."""
+
+    def __init__(self, answer: dict[str, object]) -> None:
+        super().__init__(answer)
+        self.answer = answer
+
+
+def why(error: BaseException) -> str:
+    """What went wrong, in the system's words, without the path that it concerns."""
+    told = error.strerror if isinstance(error, OSError) else str(error)
+    return (told or type(error).__name__)[:500]
 
 
 def keep(plan_pipe: int, answer_pipe: int, output_pipe: int) -> NoReturn:
@@ -45,8 +62,10 @@ def keep(plan_pipe: int, answer_pipe: int, output_pipe: int) -> NoReturn:
         if plan["steps"]:
             kernel.arrange(plan["steps"])
         job = _start(plan, output_pipe)
+    except NotBegunError as error:
+        _answer(answer_pipe, error.answer)
     except (OSError, ValueError) as error:
-        _answer(answer_pipe, {"error": str(error)[:500]})
+        _answer(answer_pipe, {"error": why(error)})
     else:
         os.close(output_pipe)
         _answer(answer_pipe, {"began": True})
@@ -67,7 +86,7 @@ def main() -> NoReturn:
 
 
 def _start(plan: Plan, output_pipe: int) -> int:
-    """The job's pid, once it is surely running its own program. Raises OSError with what stood in the way."""
+    """The job's pid, once it is surely running its own program. Raises NotBegunError with what stood in the way."""
     keeper = os.getpid()
     trouble, telling = os.pipe()
     job = os.fork()
@@ -75,14 +94,39 @@ def _start(plan: Plan, output_pipe: int) -> int:
         try:
             _become(plan, output_pipe, keeper)
         except BaseException as error:
-            os.write(telling, (str(error) or type(error).__name__).encode()[:500])
+            os.write(telling, json.dumps(_trouble(error, plan["program"])).encode())
         os._exit(_NEVER_BEGAN)
     os.close(telling)
-    why = _read_all(trouble)
-    if why:
+    told = _read_all(trouble)
+    if told:
         os.waitpid(job, 0)
-        raise OSError(why.decode(errors="replace"))
+        raise NotBegunError(json.loads(told))
     return job
+
+
+def _trouble(error: BaseException, program: str) -> dict[str, object]:
+    """The answer for an error on the way to the program; a script that is there lacks its interpreter."""
+    answer: dict[str, object] = {"error": why(error)}
+    if isinstance(error, OSError) and error.errno in _NO_PROGRAM and error.filename == program:
+        interpreter = _interpreter(program)
+        if interpreter:
+            answer["interpreter"] = interpreter
+    return answer
+
+
+def _interpreter(script: str) -> str:
+    """What its first line names, made safe to print; "" where it names none or can't be read."""
+    try:
+        with open(script, "rb") as file:
+            first = file.read(256).partition(b"\n")[0]
+    except OSError:
+        return ""
+    words = first.removeprefix(b"#!").strip(b" \t").split() if first.startswith(b"#!") else []
+    if not words:
+        return ""
+    ending = "\\r" if first.endswith(b"\r") and len(words) == 1 else ""  # lines that end as on Windows
+    text = words[0].decode("utf-8", "backslashreplace")[:200] + ending
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def _become(plan: Plan, output_pipe: int, keeper: int) -> None:

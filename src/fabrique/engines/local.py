@@ -249,6 +249,7 @@ def _over(intent: str, record: dict[str, Any]) -> Observation:
         signal=record.get("signal"),
         usage=_usage(record.get("usage") or {}),
         error=record.get("error"),
+        interpreter=record.get("interpreter"),
     )
 
 

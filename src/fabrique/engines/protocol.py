@@ -143,6 +143,7 @@ class Observation:
     `starting`: taken, nothing runs yet. `lost`: it was taken, and went away without a record of its end; `last_seen_ms`
     is then the last instant it was surely there. `cause` is set exactly when `state` is `ended` or `lost`.
     A `preempted` run keeps its exit code: whether 0 means that its work is done is for the caller's policy to say.
+    `interpreter` is the program that a script names on its first line, where that one can't be run here.
     `nodes` are those it has, by the engine's names, where it has several.
     """
 
@@ -156,6 +157,7 @@ class Observation:
     signal: int | None = None
     usage: Usage = Usage()
     error: str | None = None
+    interpreter: str | None = None
     nodes: tuple[str, ...] = ()
 
 

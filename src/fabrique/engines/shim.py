@@ -62,7 +62,7 @@ def supervise(order: Record) -> Record:
         _prepare(order)
         pid, plan, answer, output = _fork_keeper(order)
     except OSError as error:
-        return {"cause": "not-started", "started_ms": None, "ended_ms": utc_ms(), "error": str(error)[:500]}
+        return {"cause": "not-started", "started_ms": None, "ended_ms": utc_ms(), "error": keeper.why(error)}
     watch = Watch(order, pid, answer, output)
     keeper_start = records.start_of(pid)
     started = {**records.identity(), "at": watch.started, "keeper": pid, "keeper_start": keeper_start}
@@ -87,7 +87,7 @@ def _fork_keeper(order: Record) -> tuple[int, int, int, int]:
                 _become_sandbox(order["command"], [plan, to_answer, to_output])
             keeper.keep(plan, to_answer, to_output)
         except BaseException as error:
-            os.write(to_answer, json.dumps({"error": str(error)[:500]}).encode())
+            os.write(to_answer, json.dumps({"error": keeper.why(error)}).encode())
         os._exit(1)
     for descriptor in (plan, to_answer, to_output):
         os.close(descriptor)

@@ -205,7 +205,8 @@ class Watch:
         self.most_rss = max(self.most_rss, verdict.get("max_rss", 0))
         times = {"started_ms": self.started, "ended_ms": self.started + elapsed, "ended_wall_ms": utc_ms()}
         if "error" in verdict:
-            return {"cause": "not-started", **times, "error": verdict["error"], "usage": self._usage()}
+            told: Record = {key: verdict[key] for key in ("error", "interpreter") if key in verdict}
+            return {"cause": "not-started", **times, **told, "usage": self._usage()}
         code = os.waitstatus_to_exitcode(verdict["status"])
         own = "completed" if code == 0 else "failed" if code > 0 else "signalled"
         if own == "signalled" and stopping():

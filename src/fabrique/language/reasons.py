@@ -73,6 +73,7 @@ SENTENCES: Final[dict[str, str]] = {
     "end.lost?last_seen": msg("The engine no longer knows it; it was never seen running."),
     "end.node-failed": msg("Its node died under it."),
     "end.not-started": msg("It never started: {error}."),
+    "end.no-interpreter": msg("It never started: {interpreter}, named on the script's first line, can't be run here."),
     # given back
     "refund.hub-failure": msg("Refunded: the hub failed ({cause})."),
     "refund.reclaim": msg("Refunded: the work was lost when the share {pool} took back what it had lent."),

@@ -79,6 +79,7 @@ def seen(o: Observation) -> Seen:
         cpu_ms=o.usage.cpu_ms,
         usage=usage,
         error=o.error,
+        interpreter=o.interpreter,
         nodes=o.nodes,
         energy_mj=o.usage.energy_mj,
         energy_from=None if o.usage.energy_mj is None else OWN_COUNTER,

@@ -45,6 +45,7 @@ class Seen:
     cpu_ms: int | None = None
     usage: Mapping[str, int | None] = field(default_factory=dict)
     error: str | None = None
+    interpreter: str | None = None  # of the script, where it can't be run
     nodes: tuple[str, ...] = ()
     elapsed_ms: int | None = None  # as the engine's accounting counts it, where that is not from start to end
     energy_mj: int | None = None  # of the run itself, by `energy_from`: charged instead of what was attributed to it
@@ -215,6 +216,8 @@ def _at(frozen: Frozen, mg_per_kwh: int) -> Frozen:
 
 
 def why_ended(end: EndState, seen: Seen, run: Run) -> Reason:
+    if end is EndState.NOT_STARTED and seen.interpreter:
+        return reason("end.no-interpreter", interpreter=seen.interpreter)
     spec = run.job.spec
     params: dict[EndState, dict[str, object]] = {
         EndState.FAILED: {"exit_code": seen.exit_code},
