@@ -59,17 +59,19 @@ class Replay:
 def replay(world: World, progress: Progress | None = None) -> Replay:
     """Every job submitted, decided on, run and ended. Equal worlds give equal replays."""
     block = begun(world)
+    run_until = entries.replay_of(block.cells)
+    entries.load(run_until)
     seconds, total = 0.0, len(world)
     for until in _milestones(world):
         before = time.perf_counter()
-        ended = int(entries.run_until(block.cells, until))
+        ended = int(run_until(block.cells, until))
         seconds += time.perf_counter() - before
         if progress:
             progress(ended, total)
     while not _over(block):  # what is left after the last submission takes as many slots as it takes
         before = time.perf_counter()
         block = _longer(world, block)
-        ended = int(entries.run_until(block.cells, _last_slot(block)))
+        ended = int(run_until(block.cells, _last_slot(block)))
         seconds += time.perf_counter() - before
         if progress:
             progress(ended, total)

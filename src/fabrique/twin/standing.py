@@ -117,7 +117,7 @@ def state_of(
 
 def _no_power(fleet: Fleet) -> tuple[Ints, Ints, Ints]:
     empty = np.zeros((0, t.DOMAIN_COLUMNS), np.int64)
-    return empty, np.full((len(fleet.places), 1), NONE, np.int64), np.zeros((0, t.CAP_COLUMNS), np.int64)
+    return empty, np.zeros((len(fleet.places), 0), np.int64), np.zeros((0, t.CAP_COLUMNS), np.int64)
 
 
 def _power(fleet: Fleet) -> tuple[Ints, Ints, Ints]:
