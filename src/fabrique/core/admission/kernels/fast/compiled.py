@@ -9,21 +9,20 @@ from typing import Any, TypeVar, cast
 
 import numba
 
+from fabrique.core.admission.kernels.fast import cells, known
+
 F = TypeVar("F", bound=Callable[..., object])
 _njit: Any = numba.njit
 
-_parts: list[FunctionType] = []
+_parts = [*cells.MACHINE_CODE, *known.MACHINE_CODE]
 
 
 def compiled(function: F) -> F:
     """A part of the kernel. Integers only: a division by zero can't happen here and isn't looked for."""
-    return _njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(part(function))
-
-
-def part(function: F) -> F:
-    """What compiled code depends on: if it changes, so does the digest."""
     _parts.append(cast(FunctionType, function))
-    return function
+    return _njit(
+        nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True, pipeline_class=known.Pipeline
+    )(function)
 
 
 def entry(function: F) -> F:
