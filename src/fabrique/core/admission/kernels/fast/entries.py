@@ -16,15 +16,15 @@ from fabrique.core.admission.tables import Ints
 
 Entry = Callable[[Ints, int], int]
 
+# No maintenance, no budgets, devices alone: a replay has nothing else, but where a test asks for it.
+TWIN: Known = ((of.ROWS_BLOCK, 0), (of.ROWS_ROOM, 0), (of.WIDTH_NEED, 1))
 # One machine, one line, no power, no quotas: what a bare machine has under first come, first served or EASY.
 PLAIN: Known = (
+    *TWIN,
     (of.ROWS_PLACE, 1),
     (of.ROWS_POOL, 1),
     (of.ROWS_LINE, 1),
     (of.ROWS_DOMAIN, 0),
-    (of.ROWS_BLOCK, 0),
-    (of.ROWS_ROOM, 0),
-    (of.WIDTH_NEED, 1),
     (of.WIDTH_CHAIN, 0),
     (of.FLAG_OBSERVE_ONLY, 0),
     (of.FLAG_RESERVATIONS, 1),
@@ -39,6 +39,7 @@ PLAIN: Known = (
 )
 # Names of this module, not of a closure: a kept entry is found by what it closes over, which these would change.
 _any = of_block(())
+_twin = of_block(TWIN)
 _plain = of_block(PLAIN)
 
 
@@ -55,6 +56,9 @@ def _entries(code: int) -> tuple[Entry, ...]:
 
     def run_until(m: Ints, until_ms: int) -> int:
         return replay.run_until(_any(m), until_ms) + 0 * code
+
+    def run_twin(m: Ints, until_ms: int) -> int:
+        return replay.run_until(_twin(m), until_ms) + 0 * code
 
     def run_plain(m: Ints, until_ms: int) -> int:
         return replay.run_until(_plain(m), until_ms) + 0 * code
@@ -73,21 +77,36 @@ def _entries(code: int) -> tuple[Entry, ...]:
         entry(run_until),
         entry(make_ready),
         entry(finish),
+        entry(run_twin),
         entry(run_plain),
     )
 
 
-__all__ = ["MOST_IDLE", "advance", "finish", "load", "make_ready", "replay_of", "run_plain", "run_until", "step"]
+__all__ = [
+    "MOST_IDLE",
+    "advance",
+    "finish",
+    "load",
+    "make_ready",
+    "replay_of",
+    "run_plain",
+    "run_twin",
+    "run_until",
+    "step",
+]
 
-advance, step, run_until, make_ready, finish, run_plain = _entries(digest(PLAIN))
+advance, step, run_until, make_ready, finish, run_twin, run_plain = _entries(digest(TWIN, PLAIN))
 
 
 def load(*chosen: Entry) -> None:
-    """Have these entries ready (all, where none is named): from the disk, else compiled and kept there."""
-    for function in chosen or (advance, step, make_ready, finish, run_until, run_plain):
+    """Have these entries ready: from the disk, else compiled and kept there."""
+    for function in chosen:
         function.compile((numba.int64[::1], numba.int64))  # type: ignore[attr-defined]
 
 
 def replay_of(m: Ints) -> Entry:
-    """The replay that is compiled for blocks like this one."""
-    return run_plain if all(m[cell] == value for cell, value in PLAIN) else run_until
+    """The quickest replay that is compiled for blocks like this one."""
+    for known, function in ((PLAIN, run_plain), (TWIN, run_twin)):
+        if all(m[cell] == value for cell, value in known):
+            return function
+    return run_until

@@ -57,8 +57,13 @@ def contended(m: Ints) -> bool:
 
 @compiled
 def fits(m: Ints, j: int, o: int, now_ms: int) -> bool:
-    """Whether `j` may start at option `o` now: resources, watts, quota, and every critical instant it covers."""
-    p = m[of.option(m, o) + OPTION_PLACE]
+    """Whether `j` may start at option `o` now: resources, quota, watts, and every critical instant it covers."""
+    return has_room(m, j, m[of.option(m, o) + OPTION_PLACE], now_ms) and has_power(m, j, o, now_ms)
+
+
+@compiled
+def has_room(m: Ints, j: int, p: int, now_ms: int) -> bool:
+    """What no level changes: whether a place has what `j` needs, and its pool may use it."""
     if m[of.work(m, N_FREE_ROWS)] == 0:
         return False
     for r in range(m[of.WIDTH_NEED]):
@@ -67,15 +72,19 @@ def fits(m: Ints, j: int, o: int, now_ms: int) -> bool:
             continue
         if asked > m[of.free(m, p) + r] or asked > m[of.free(m, p) + r] - blocked(m, p, r, now_ms):
             return False
-    mw = watts(m, j, o)
+    return not m[of.FLAG_POOLS] or in_quota(m, m[of.job(m, j) + JOB_POOL], weight(m, j, p), now_ms)
+
+
+@compiled
+def has_power(m: Ints, j: int, o: int, now_ms: int) -> bool:
+    """Whether a level leaves every domain under its cap, and what is foreseen untouched, for as long as it lasts."""
+    p, mw = m[of.option(m, o) + OPTION_PLACE], watts(m, j, o)
     for h in range(m[of.WIDTH_CHAIN]):
         d = m[of.chain(m, p) + h]
         if d == NONE:
             break
         if m[of.domain(m, d) + DOMAIN_USED] + mw > cap_at(m, d, now_ms, now_ms):
             return False
-    if m[of.FLAG_POOLS] and (not in_quota(m, m[of.job(m, j) + JOB_POOL], weight(m, j, p), now_ms)):
-        return False
     catch_up(m, now_ms)
     return fits_criticals(m, j, p, mw, now_ms, now_ms + length(m, j, o))
 
@@ -105,17 +114,23 @@ def choose(m: Ints, j: int, now_ms: int) -> int:
         m[of.profile(m, f) + PROFILE_FIRST],
         m[of.profile(m, f) + PROFILE_END],
     )
-    while first < end and (not fits(m, j, first, now_ms)):
+    full = NONE  # the last place that had no room: neither has it at another level
+    while first < end:
+        p = m[of.option(m, first) + OPTION_PLACE]
+        if p != full:
+            if not has_room(m, j, p, now_ms):
+                full = p
+            elif has_power(m, j, first, now_ms):
+                break
         first += 1
     if first == end:
         return NONE
     if not m[of.FLAG_WATER_FILL] or m[of.work(m, CONTENDED)] == 0:
         return first
-    p = m[of.option(m, first) + OPTION_PLACE]
     even = even_share(m, p, now_ms)
     best, thrifty = (NONE, NONE)
     for o in range(first, end):
-        if m[of.option(m, o) + OPTION_PLACE] != p or (o != first and (not fits(m, j, o, now_ms))):
+        if m[of.option(m, o) + OPTION_PLACE] != p or (o != first and not has_power(m, j, o, now_ms)):
             continue
         mw, speed = (m[of.option(m, o) + OPTION_MW], m[of.option(m, o) + OPTION_SPEED])
         if thrifty == NONE or mw < m[of.option(m, thrifty) + OPTION_MW]:

@@ -8,6 +8,7 @@ from fabrique.core.admission.kernels.fast.defer import put_off
 from fabrique.core.admission.kernels.fast.future import foresee, postpone, reserve, take_criticals
 from fabrique.core.admission.kernels.fast.measure import (
     headroom,
+    in_quota,
     least_watts,
     most_free,
     weight_asked,
@@ -89,7 +90,10 @@ def advance(m: Ints, now_ms: int) -> None:
     if m[of.FLAG_FAIR]:
         days = min(day - m[of.clock(m, CLOCK_DAY)], MOST_DAYS)
         for i in range(m[of.ROWS_PROJECT]):
-            use = m[of.project(m, i) + PROJECT_USE] + passed * m[of.project(m, i) + PROJECT_RATE]
+            rate = m[of.project(m, i) + PROJECT_RATE]
+            if rate == 0 and days == 0:
+                continue
+            use = m[of.project(m, i) + PROJECT_USE] + passed * rate
             for _ in range(days):
                 use = use // PPM * m[of.FLAG_DECAY_PPM] + use % PPM * m[of.FLAG_DECAY_PPM] // PPM
             m[of.project(m, i) + PROJECT_USE] = use
@@ -150,7 +154,7 @@ def serve(m: Ints, now_ms: int, some_aged: bool, explain: int, room: int, mw: in
         j, aged = NONE, False
         if some_aged:
             j = next_aged(m, now_ms)
-            aged = j != NONE
+            aged = some_aged = j != NONE  # behind those in a line there are only younger ones
         if j == NONE:
             j = next_job(m)
         if j == NONE:
@@ -271,7 +275,7 @@ def start(m: Ints, j: int, o: int, now_ms: int) -> None:
 def wait(m: Ints, j: int, now_ms: int, aged: bool, blocked: int, explain: int) -> int:
     """Say what binds it and reserve its earliest start while reservations are left; 1 if it counts as blocked."""
     binds_quota = False
-    if m[of.FLAG_POOLS] or explain:
+    if explain or (m[of.FLAG_POOLS] and not in_quota(m, m[of.job(m, j) + JOB_POOL], weight_asked(m, j), now_ms)):
         binds_quota = bind(m, j, now_ms) == V_QUOTA
     not_yet_failed(m, j)
     if binds_quota:

@@ -10,7 +10,7 @@ from fabrique.core.admission.kernels.fast.measure import (
     weight,
     weight_asked,
 )
-from fabrique.core.admission.kernels.fast.memory import LOWERED, N_FREE_ROWS, UNJUDGED
+from fabrique.core.admission.kernels.fast.memory import LOWERED, N_FREE_ROWS, N_RANKED, UNJUDGED
 from fabrique.core.admission.tables import (
     AWAY,
     BUDGETS,
@@ -62,6 +62,8 @@ def enqueue(m: Ints, j: int) -> None:
     """Into its line, in order of rows; nearly always at its end."""
     job = of.job(m, j)
     line = of.line(m, m[job + JOB_LINE])
+    if m[line + LINE_FIRST] == NONE:
+        rank_line(m, m[job + JOB_LINE])
     before = m[line + LINE_LAST]
     while before != NONE and before > j:
         before = m[of.job(m, before) + JOB_PREVIOUS]
@@ -70,6 +72,15 @@ def enqueue(m: Ints, j: int) -> None:
     join(m, line, before, after, j, j)
     m[of.pool(m, m[job + JOB_POOL]) + POOL_PENDING] += weight_asked(m, j)
     m[of.work(m, UNJUDGED)] += unjudged(m, j)
+
+
+@compiled
+def rank_line(m: Ints, k: int) -> None:
+    """A line that has jobs again comes after those that have some; the next step puts it in its place."""
+    if m[of.ranked(m, k)] == 0:
+        count = of.work(m, N_RANKED)
+        m[of.rank(m, m[count])], m[of.ranked(m, k)] = k, 1
+        m[count] += 1
 
 
 @compiled
