@@ -88,17 +88,22 @@ def advance(m: Ints, now_ms: int) -> None:
             m[of.pool(m, q) + POOL_OWED] = min(max(owed, 0), m[of.FLAG_WINDOW_MS] * nominal)
     day = now_ms // DAY_MS
     if m[of.FLAG_FAIR]:
-        days = min(day - m[of.clock(m, CLOCK_DAY)], MOST_DAYS)
         for i in range(m[of.ROWS_PROJECT]):
-            rate = m[of.project(m, i) + PROJECT_RATE]
-            if rate == 0 and days == 0:
-                continue
-            use = m[of.project(m, i) + PROJECT_USE] + passed * rate
-            for _ in range(days):
-                use = use // PPM * m[of.FLAG_DECAY_PPM] + use % PPM * m[of.FLAG_DECAY_PPM] // PPM
-            m[of.project(m, i) + PROJECT_USE] = use
+            m[of.project(m, i) + PROJECT_USE] += passed * m[of.project(m, i) + PROJECT_RATE]
+        decay(m, min(day - m[of.clock(m, CLOCK_DAY)], MOST_DAYS))
     m[of.clock(m, CLOCK_DAY)] = day
     m[of.clock(m, CLOCK_LAST)] = now_ms
+
+
+@compiled
+def decay(m: Ints, days: int) -> None:
+    """What projects used counts for less with every day that ends."""
+    for _ in range(days):
+        for i in range(m[of.ROWS_PROJECT]):
+            use = m[of.project(m, i) + PROJECT_USE]
+            m[of.project(m, i) + PROJECT_USE] = (
+                use // PPM * m[of.FLAG_DECAY_PPM] + use % PPM * m[of.FLAG_DECAY_PPM] // PPM
+            )
 
 
 @compiled
