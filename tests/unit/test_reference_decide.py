@@ -134,6 +134,28 @@ def test_where_power_is_short_for_all_a_job_takes_the_even_level() -> None:
     assert at(world, SAVING, T0).starts == [(0, 1), (1, 1)]
 
 
+def test_the_level_above_is_taken_where_the_others_still_have_their_share() -> None:
+    caps = ((0, 6_000_000, 0),)  # 750 W each; never 4 kW left for the level above
+    world = reference.read(hub([job(4), job(4), job(4)], options=LEVELS, caps=caps))
+    come(world, 0, 1, 2)
+    assert at(world, SAVING, T0).starts == [(0, 1), (1, 1)]
+    caps = ((0, 6_400_000, 0),)  # the first four leave the others 800 W each, which leave nobody without
+    world = reference.read(hub([job(4), job(4), job(4)], options=LEVELS, caps=caps))
+    come(world, 0, 1, 2)
+    assert at(world, SAVING, T0).starts == [(0, 1), (1, 0)]
+
+
+def test_a_run_started_slowly_wants_more_once_somebody_waits() -> None:
+    levels = tuple(reversed(LEVELS))  # least energy first: the slowest
+    world = reference.read(hub([job(4, 9, elastic=1), job(8)], options=levels, caps=((0, 9_000_000, 0),)))
+    come(world, 0)
+    assert at(world, SAVING, T0).starts == [(0, 0)]
+    assert at(world, SAVING, T0 + HOUR).recaps == []
+    come(world, 1)
+    assert at(world, SAVING, T0 + 2 * HOUR).recaps == [(0, 2)]
+    assert at(world, SAVING, T0 + 3 * HOUR).recaps == []
+
+
 TWO_POOLS = ((4000, 4000, 4000), (4000, 4000, 4000))
 LENT = rules(pools=True, reclaim=True, backoff_ms=HOUR, min_run_ms=10 * MINUTE)
 

@@ -65,6 +65,7 @@ RESERVED_FROM, RESERVED_UNTIL, RESERVED_PLACE, RESERVED_MW = 0, 1, 2, 3
 N_CRITICAL, N_RESERVED, N_MARKS, N_STARTS, N_PREEMPTS, N_RECAPS, N_DEFERRALS = range(7)
 N_FREE_ROWS, N_RANKED, N_POSTPONED, STEP, CONTENDED, LEAST_NEED, SCANNED, LEAST_MW, UNJUDGED, LOWERED = range(7, 17)
 BEST_POOL = 17  # which `next_job` took from last; NONE where that has to be found out again
+LEAST_RISE = 18  # no run below its chosen level needs less mW more to get there
 WORK_COLUMNS: Final = 20
 MOST_RESERVED: Final = 4096
 
@@ -85,6 +86,8 @@ class Scratch(NamedTuple):
     pool_at: Ints  # (Q, 2) rows of `rank`: the pool's next line, and the end of its lines
     pool_key: Ints  # (Q, 2) owed, used
     closed: Ints  # (Q,)
+    elastic: Ints  # (D, 2) mW and milli-devices of elastic runs
+    more_at: Ints  # (P,) the even share from which on some elastic run may want another level
     least_mw: Ints  # (F,) of one device at the option that draws least
     failed: Ints  # (shapes, 2) the last step in which the shape failed, and the job
     free_rows: Ints  # (M,) rows of `run` without a run
@@ -189,6 +192,8 @@ def scratch(state: State, flags: Flags) -> Scratch:
         pool_at=table(pools, 2),
         pool_key=table(pools, 2),
         closed=table(pools),
+        elastic=_elastic(state),
+        more_at=table(len(state.place)),
         least_mw=_least_mw(state),
         failed=table(shapes, 2),
         free_rows=np.concatenate([free_rows, table(runs - len(free_rows))]),
@@ -208,4 +213,14 @@ def _least_mw(state: State) -> Ints:
     for f, row in enumerate(state.profile):
         options = state.thrifty[row[t.PROFILE_THRIFTY] : row[t.PROFILE_THRIFTY_END]]
         found[f] = state.option[options, t.OPTION_MW].min(initial=t.UNLIMITED)
+    return found
+
+
+def _elastic(state: State) -> Ints:
+    found = table(len(state.domain), 2)
+    for row in state.run[state.run[:, t.RUN_JOB] != t.NONE]:
+        job = row[t.RUN_JOB]
+        if state.job[job, t.JOB_ELASTIC] == 1:
+            chain = state.chain[state.option[row[t.RUN_OPTION], t.OPTION_PLACE]]
+            found[chain[chain != t.NONE]] += (row[t.RUN_MW], state.need[job, 0])
     return found

@@ -17,7 +17,6 @@ from fabrique.core.admission.kernels.fast.memory import (
     CONTENDED,
     LEAST_MW,
     LEAST_NEED,
-    LOWERED,
     N_DEFERRALS,
     N_PREEMPTS,
     N_RECAPS,
@@ -33,7 +32,7 @@ from fabrique.core.admission.kernels.fast.order import (
     rank_pool,
 )
 from fabrique.core.admission.kernels.fast.place import bind, choose, contended, say
-from fabrique.core.admission.kernels.fast.power import obey_caps, raise_levels
+from fabrique.core.admission.kernels.fast.power import may_rise, obey_caps, raise_levels, want_more
 from fabrique.core.admission.kernels.fast.reclaim import reclaim, some_borrow
 from fabrique.core.admission.kernels.fast.take import begin, unjudged
 from fabrique.core.admission.tables import (
@@ -119,17 +118,19 @@ def step(m: Ints, now_ms: int, explain: int) -> None:
         forget_verdicts(m)
     if m[of.FLAG_OBSERVE_ONLY]:
         return
-    # 1. a falling cap
+    # 1. a falling cap, and who could do with more power
     if m[of.FLAG_RECAP]:
         obey_caps(m, now_ms)
+    if m[of.FLAG_WATER_FILL]:
+        m[of.work(m, CONTENDED)] = 1 if contended(m) else 0
+        if m[of.work(m, CONTENDED)] == 1:
+            want_more(m, now_ms)
     room, mw = most_free(m), headroom(m, now_ms)
-    if not explain and over(m, room, mw, True) and m[of.work(m, LOWERED)] == 0:
+    if not explain and over(m, room, mw, True) and not may_rise(m, mw):
         m[of.work(m, SCANNED)] = 0
         return
     # 2. order
     aged = line_up(m, now_ms)
-    if m[of.FLAG_WATER_FILL]:
-        m[of.work(m, CONTENDED)] = 1 if contended(m) else 0
     foresee(m, now_ms)
     # 3. place, time, defer, lend and reclaim, job by job
     serve(m, now_ms, aged, explain, room, mw)
