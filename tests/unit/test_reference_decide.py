@@ -181,6 +181,15 @@ def test_a_pool_takes_back_what_it_lent_from_the_last_and_no_more() -> None:
     assert at(world, LENT, T0 + 2 * HOUR).starts == [(5, 0)]
 
 
+def test_of_those_who_write_checkpoints_the_smallest_is_sent_back() -> None:
+    asked = [job(2, 9, pool=1, preemptible=1), job(6, 9, pool=1, preemptible=1), job(2, pool=0)]
+    world = reference.read(hub(asked, pools=TWO_POOLS))
+    come(world, 0, 1)
+    assert at(world, LENT, T0).starts == [(0, 0), (1, 0)]
+    come(world, 2)
+    assert at(world, LENT, T0 + HOUR).preempts == [(0, 2)]
+
+
 def test_nobody_is_stopped_before_its_minimum_run() -> None:
     world = lent()
     come(world, 4)
