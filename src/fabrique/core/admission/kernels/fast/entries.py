@@ -16,7 +16,7 @@ from fabrique.core.admission.tables import Ints
 
 Entry = Callable[[Ints, int], int]
 
-# No maintenance, no budgets, devices alone: a replay has nothing else, but where a test asks for it.
+# No maintenance, no budgets, devices alone: a trace asks for nothing else.
 TWIN: Known = ((of.ROWS_BLOCK, 0), (of.ROWS_ROOM, 0), (of.WIDTH_NEED, 1))
 # One machine, one line, no power, no quotas: what a bare machine has under first come, first served or EASY.
 PLAIN: Known = (
@@ -54,9 +54,6 @@ def _entries(code: int) -> tuple[Entry, ...]:
         phases.step(_any(m), now_ms, 1)
         return code
 
-    def run_until(m: Ints, until_ms: int) -> int:
-        return replay.run_until(_any(m), until_ms) + 0 * code
-
     def run_twin(m: Ints, until_ms: int) -> int:
         return replay.run_until(_twin(m), until_ms) + 0 * code
 
@@ -74,7 +71,6 @@ def _entries(code: int) -> tuple[Entry, ...]:
     return (
         entry(advance),
         entry(step),
-        entry(run_until),
         entry(make_ready),
         entry(finish),
         entry(run_twin),
@@ -91,11 +87,10 @@ __all__ = [
     "replay_of",
     "run_plain",
     "run_twin",
-    "run_until",
     "step",
 ]
 
-advance, step, run_until, make_ready, finish, run_twin, run_plain = _entries(digest(TWIN, PLAIN))
+advance, step, make_ready, finish, run_twin, run_plain = _entries(digest(TWIN, PLAIN))
 
 
 def load(*chosen: Entry) -> None:
@@ -109,4 +104,4 @@ def replay_of(m: Ints) -> Entry:
     for known, function in ((PLAIN, run_plain), (TWIN, run_twin)):
         if all(m[cell] == value for cell, value in known):
             return function
-    return run_until
+    raise ValueError("no replay is compiled for blocks with maintenance, budgets, cores or memory")
