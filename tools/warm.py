@@ -14,7 +14,7 @@ def main() -> None:
 
     parts = {
         "the decision": (entries.advance, entries.step, entries.make_ready, entries.finish),
-        "the twin's replay": (entries.run_until,),
+        "the twin's replay": (entries.run_twin, entries.run_plain),
     }
     for name in list(parts)[: 1 if "live" in sys.argv[1:] else None]:
         print(f"env: compiling {name} for this machine (about half a minute, once)", flush=True)

@@ -134,6 +134,28 @@ def test_where_power_is_short_for_all_a_job_takes_the_even_level() -> None:
     assert at(world, SAVING, T0).starts == [(0, 1), (1, 1)]
 
 
+def test_the_level_above_is_taken_where_the_others_still_have_their_share() -> None:
+    caps = ((0, 6_000_000, 0),)  # 750 W each; never 4 kW left for the level above
+    world = reference.read(hub([job(4), job(4), job(4)], options=LEVELS, caps=caps))
+    come(world, 0, 1, 2)
+    assert at(world, SAVING, T0).starts == [(0, 1), (1, 1)]
+    caps = ((0, 6_400_000, 0),)  # the first four leave the others 800 W each, which leave nobody without
+    world = reference.read(hub([job(4), job(4), job(4)], options=LEVELS, caps=caps))
+    come(world, 0, 1, 2)
+    assert at(world, SAVING, T0).starts == [(0, 1), (1, 0)]
+
+
+def test_a_run_started_slowly_wants_more_once_somebody_waits() -> None:
+    levels = tuple(reversed(LEVELS))  # least energy first: the slowest
+    world = reference.read(hub([job(4, 9, elastic=1), job(8)], options=levels, caps=((0, 9_000_000, 0),)))
+    come(world, 0)
+    assert at(world, SAVING, T0).starts == [(0, 0)]
+    assert at(world, SAVING, T0 + HOUR).recaps == []
+    come(world, 1)
+    assert at(world, SAVING, T0 + 2 * HOUR).recaps == [(0, 2)]
+    assert at(world, SAVING, T0 + 3 * HOUR).recaps == []
+
+
 TWO_POOLS = ((4000, 4000, 4000), (4000, 4000, 4000))
 LENT = rules(pools=True, reclaim=True, backoff_ms=HOUR, min_run_ms=10 * MINUTE)
 
@@ -157,6 +179,15 @@ def test_a_pool_takes_back_what_it_lent_from_the_last_and_no_more() -> None:
     assert at(world, LENT, T0 + HOUR + 1).starts == []  # room is there, but it may not borrow yet
     assert says(world, 5) == (t.V_QUOTA, 2000, 0, NONE)
     assert at(world, LENT, T0 + 2 * HOUR).starts == [(5, 0)]
+
+
+def test_of_those_who_write_checkpoints_the_smallest_is_sent_back() -> None:
+    asked = [job(2, 9, pool=1, preemptible=1), job(6, 9, pool=1, preemptible=1), job(2, pool=0)]
+    world = reference.read(hub(asked, pools=TWO_POOLS))
+    come(world, 0, 1)
+    assert at(world, LENT, T0).starts == [(0, 0), (1, 0)]
+    come(world, 2)
+    assert at(world, LENT, T0 + HOUR).preempts == [(0, 2)]
 
 
 def test_nobody_is_stopped_before_its_minimum_run() -> None:

@@ -89,7 +89,7 @@ def test_a_lower_level_takes_longer() -> None:
     world = reference.read(hub(jobs, options=((1_000_000, 1_000_000), (600_000, 750_000)), caps=caps))
     found = replayed(world, Rules(name="test", recap=True), [4 * HOUR], [NONE])
     assert found["end"] == [T0 + 5 * HOUR]
-    assert found["option"] == [0]
+    assert found["option"] == [1]
 
 
 def test_a_job_that_never_fits_does_not_keep_the_clock_ticking() -> None:

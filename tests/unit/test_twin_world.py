@@ -175,7 +175,7 @@ def test_racks_stand_in_their_site() -> None:
 
 def test_rules_that_count_no_power_have_no_domains() -> None:
     made = world(saturated_site(), trace([{}]), EASY)
-    assert made.state.domain.shape == (0, t.DOMAIN_COLUMNS) and made.state.chain.tolist() == [[NONE]]
+    assert made.state.domain.shape == (0, t.DOMAIN_COLUMNS) and made.state.chain.tolist() == [[]]
     assert made.tick_ms == 0 and made.draw_mw.tolist() == [923_048]
 
 

@@ -41,7 +41,7 @@ class Moment:
 def moment(world: World, row: int, at_ms: int, names: list[str]) -> Moment:
     """Replays up to and including `at_ms`. `names` of the jobs, by row, for the sentences."""
     block = begun(world)
-    entries.run_until(block.cells, at_ms)
+    entries.replay_of(block.cells)(block.cells, at_ms)
     status = _status(world, block, row, at_ms)
     if status != "waits":
         return _told(block, row, at_ms, status)
@@ -131,7 +131,8 @@ def _order(world: World, block: kept.Memory, at_ms: int) -> list[int]:
     rows = np.flatnonzero(state.job[:, t.JOB_STATUS] == t.READY)
     job = state.job[rows]
     place_of_line = np.empty(len(state.line), np.int64)
-    place_of_line[block.scratch.rank] = np.arange(len(state.line))
+    ranked = block.scratch.rank[: block.scratch.work[kept.N_RANKED]]
+    place_of_line[ranked] = np.arange(len(ranked))
     pool = job[:, t.JOB_POOL]
     owed, used = (block.scratch.pool_key[pool, column] for column in (0, 1))
     young = np.ones(len(rows), np.int64) if not age else (at_ms - job[:, t.JOB_SUBMIT] < age).astype(np.int64)

@@ -59,32 +59,36 @@ class Replay:
 def replay(world: World, progress: Progress | None = None) -> Replay:
     """Every job submitted, decided on, run and ended. Equal worlds give equal replays."""
     block = begun(world)
-    seconds, total = 0.0, len(world)
-    for until in _milestones(world):
-        before = time.perf_counter()
-        ended = int(entries.run_until(block.cells, until))
-        seconds += time.perf_counter() - before
-        if progress:
-            progress(ended, total)
-    while not _over(block):  # what is left after the last submission takes as many slots as it takes
-        before = time.perf_counter()
-        block = _longer(world, block)
-        ended = int(entries.run_until(block.cells, _last_slot(block)))
-        seconds += time.perf_counter() - before
-        if progress:
-            progress(ended, total)
+    run_until = entries.replay_of(block.cells)
+    entries.load(run_until)
+    seconds, milestones = 0.0, _milestones(world)
+    while True:
+        for until in milestones:
+            before = time.perf_counter()
+            ended = int(run_until(block.cells, until))
+            seconds += time.perf_counter() - before
+            if progress:
+                progress(ended, len(world))
+        if _over(block):
+            break
+        if milestones[-1] == _last_slot(block):
+            block = _longer(world, block)  # what is left after the last submission takes as many slots as it takes
+        milestones = [_last_slot(block)]
     return _found(world, block, seconds)
 
 
 def begun(world: World) -> kept.Memory:
     """The memory of a replay in which nothing has happened yet."""
-    return kept.memory(world.state, world.flags, _book(world, _slots(world)))
+    block = kept.memory(world.state, world.flags, _book(world, _slots(world)))
+    _write_fate(block.book.fate, world)
+    return block
 
 
 def _slots(world: World) -> int:
+    """Twice those of the submissions, for what is left after the last one; where nothing happens they take no room."""
     if not world.tick_ms or not len(world):
         return 0
-    return int(world.submit_ms[-1] // world.tick_ms - world.submit_ms[0] // world.tick_ms) + 1
+    return 2 * int(world.submit_ms[-1] // world.tick_ms - world.submit_ms[0] // world.tick_ms) + 64
 
 
 def _milestones(world: World) -> list[int]:
@@ -132,7 +136,7 @@ def _book(world: World, slots: int) -> kept.Book:
         book[kept.HORIZON] = world.submit_ms[-1]
         book[kept.SLOT_START] = world.submit_ms[0] // max(world.tick_ms, 1) * max(world.tick_ms, 1)
     return kept.Book(
-        fate=_fate(world),
+        fate=np.broadcast_to(np.int64(0), (jobs, kept.FATE_COLUMNS)),  # written where it is kept
         ends=np.zeros((2 * len(state.run) + 64, 2), np.int64),
         wakes=np.zeros((2 * jobs + 64 if moves else 64, 2), np.int64),
         instants=_instants(world),
@@ -147,8 +151,7 @@ def _book(world: World, slots: int) -> kept.Book:
     )
 
 
-def _fate(world: World) -> Ints:
-    fate = np.zeros((len(world), kept.FATE_COLUMNS), np.int64)
+def _write_fate(fate: Ints, world: World) -> None:
     unknown = (kept.FATE_CHILD, kept.FATE_SIBLING, kept.FATE_START, kept.FATE_END, kept.FATE_OPTION)
     fate[:, unknown] = NONE
     fate[:, kept.FATE_SUBMIT], fate[:, kept.FATE_LEFT] = world.submit_ms, world.left_ms
@@ -157,7 +160,6 @@ def _fate(world: World) -> Ints:
         parent = world.after[child]
         fate[child, kept.FATE_SIBLING] = fate[parent, kept.FATE_CHILD]
         fate[parent, kept.FATE_CHILD] = child
-    return fate
 
 
 def _instants(world: World) -> Ints:

@@ -104,8 +104,8 @@ def state_of(
         line=line,
         job=job,
         need=need.reshape(-1, 1),
-        budget=np.full((count, t.BUDGETS), NONE, np.int64),
-        ask=np.zeros((count, t.BUDGETS), np.int64),
+        budget=np.zeros((0, t.BUDGETS), np.int64),  # a trace has none, and nobody asks without `room`
+        ask=np.zeros((0, t.BUDGETS), np.int64),
         room=np.zeros(0, np.int64),
         run=run,
         by_end=np.full(len(run), NONE, np.int64),
@@ -117,7 +117,7 @@ def state_of(
 
 def _no_power(fleet: Fleet) -> tuple[Ints, Ints, Ints]:
     empty = np.zeros((0, t.DOMAIN_COLUMNS), np.int64)
-    return empty, np.full((len(fleet.places), 1), NONE, np.int64), np.zeros((0, t.CAP_COLUMNS), np.int64)
+    return empty, np.zeros((len(fleet.places), 0), np.int64), np.zeros((0, t.CAP_COLUMNS), np.int64)
 
 
 def _power(fleet: Fleet) -> tuple[Ints, Ints, Ints]:

@@ -17,17 +17,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fabrique.core.admission.kernels.fast import entries
 from fabrique.core.admission.rules import Rules
 from fabrique.core.admission.tables import NONE
 from fabrique.core.energy import Window
 from fabrique.core.units import HOUR_MS
 from fabrique.twin.books import Books, books, span
 from fabrique.twin.certificate import certificate
-from fabrique.twin.fleet import Fleet, bare
+from fabrique.twin.fleet import Fleet
 from fabrique.twin.grids import Grid, outlook, planned
 from fabrique.twin.replay import Progress, Replay, replay
 from fabrique.twin.summary import Summary, summarise
-from fabrique.twin.trace import COLUMNS, Trace
+from fabrique.twin.trace import Trace
 from fabrique.twin.weather import Weather
 from fabrique.twin.world import World, world
 
@@ -104,14 +105,9 @@ def booked(study: Study, done: Replay, prepare_s: float = 0.0) -> Run:
 
 
 def warm_up() -> float:
-    """Seconds to load the compiled kernel, or to compile it on a machine that never did: one job on one processor."""
+    """Seconds to load the compiled kernel, or to compile it on a machine that never did."""
     before = time.perf_counter()
-    row = np.zeros(1, np.int64)
-    columns: dict[str, Any] = dict.fromkeys(COLUMNS, row)
-    columns |= dict.fromkeys(("milli_devices", "run_ms", "walltime_ms"), row + 1000)
-    columns |= dict.fromkeys(("after", "slack_ms"), row - 1)
-    one = Trace(source="warm-up", digest="", projects=("p",), pools=("all",), work_classes=("any",), **columns)
-    replay(world(bare(1), one, Rules(name="fifo", backfill=False)))
+    entries.load(entries.run_twin, entries.run_plain)
     return time.perf_counter() - before
 
 

@@ -136,8 +136,8 @@ class State(NamedTuple):
     line: Ints  # (L, LINE_COLUMNS)
     job: Ints  # (N, JOB_COLUMNS)
     need: Ints  # (N, R)
-    budget: Ints  # (N, BUDGETS) rows of `room`; NONE fills
-    ask: Ints  # (N, BUDGETS)
+    budget: Ints  # (N, BUDGETS) rows of `room`; NONE fills; may be empty where `room` is
+    ask: Ints  # (N, BUDGETS), or as empty
     room: Ints  # (A,) what may still be held
     run: Ints  # (M, RUN_COLUMNS); JOB NONE: free
     by_end: Ints  # (M,) rows of `run`

@@ -28,8 +28,6 @@ from fabrique.core.admission.tables import (
     POOL_USED,
     PPM,
     PROFILE_FIRST,
-    PROFILE_THRIFTY,
-    PROFILE_THRIFTY_END,
     UNLIMITED,
     Ints,
 )
@@ -161,11 +159,8 @@ def headroom(m: Ints, now_ms: int) -> int:
 @compiled
 def least_watts(m: Ints, j: int) -> int:
     """mW of a job at the level that draws least anywhere."""
-    at = of.profile(m, m[of.job(m, j) + JOB_PROFILE])
-    least = UNLIMITED
-    for i in range(m[at + PROFILE_THRIFTY], m[at + PROFILE_THRIFTY_END]):
-        least = min(least, watts(m, j, m[of.thrifty(m, i)]))
-    return least
+    each = m[of.least_mw(m, m[of.job(m, j) + JOB_PROFILE])]
+    return each if each == 0 or each == UNLIMITED else -(-amount(m, j) * each // 1000)
 
 
 @compiled

@@ -63,7 +63,9 @@ CRITICAL_AT, CRITICAL_PLACE = 0, 1
 RESERVED_FROM, RESERVED_UNTIL, RESERVED_PLACE, RESERVED_MW = 0, 1, 2, 3
 # counts of a step
 N_CRITICAL, N_RESERVED, N_MARKS, N_STARTS, N_PREEMPTS, N_RECAPS, N_DEFERRALS = range(7)
-N_FREE_ROWS, N_ORDER, N_POSTPONED, STEP, CONTENDED, LEAST_NEED, SCANNED, LEAST_MW, UNJUDGED, LOWERED = range(7, 17)
+N_FREE_ROWS, N_RANKED, N_POSTPONED, STEP, CONTENDED, LEAST_NEED, SCANNED, LEAST_MW, UNJUDGED, LOWERED = range(7, 17)
+BEST_POOL = 17  # which `next_job` took from last; NONE where that has to be found out again
+LEAST_RISE = 18  # no run below its chosen level needs less mW more to get there
 WORK_COLUMNS: Final = 20
 MOST_RESERVED: Final = 4096
 
@@ -78,12 +80,15 @@ class Scratch(NamedTuple):
     reserved_need: Ints  # (_, R)
     postponed: Ints  # (_,) jobs whose reservation nobody needed yet, in order
     marks: Ints  # instants, ascending, at which something else than a run gives back
-    order: Ints  # (L,) lines with ready jobs, best first inside their pool
-    rank: Ints  # (L,) the lines in the order of the step before
+    rank: Ints  # (L,) lines with ready jobs, best first inside their pool once a step has lined them up
+    ranked: Ints  # (L,) 1 where the line is there
     excess: Ints  # (L,)
-    pool_at: Ints  # (Q, 2) rows of `order`: the pool's next line, and the end of its lines
+    pool_at: Ints  # (Q, 2) rows of `rank`: the pool's next line, and the end of its lines
     pool_key: Ints  # (Q, 2) owed, used
     closed: Ints  # (Q,)
+    elastic: Ints  # (D, 2) mW and milli-devices of elastic runs
+    more_at: Ints  # (P,) the even share from which on some elastic run may want another level
+    least_mw: Ints  # (F,) of one device at the option that draws least
     failed: Ints  # (shapes, 2) the last step in which the shape failed, and the job
     free_rows: Ints  # (M,) rows of `run` without a run
     row: Ints  # (R + 2 H,) on a walk along the run ends: what is free, what caps leave, and those caps
@@ -121,12 +126,13 @@ def memory(state: State, flags: Flags, book: Book | None = None) -> Memory:
     for part in parts:
         directory += [at, len(part), part.shape[1] if part.ndim == 2 else 1]
         at += part.size
-    cells = np.empty(at, dtype=np.int64)
+    cells = np.zeros(at, dtype=np.int64)  # pages that nobody writes to take no room
     cells[: len(directory)] = directory
     views = []
     for part, start in zip(parts, directory[::3], strict=True):
         view = cells[start : start + part.size].reshape(part.shape)
-        view[...] = part
+        if part.any():
+            view[...] = part
         views.append(view)
     of_book, of_scratch = 1 + len(state), 1 + len(state) + len(book)
     return Memory(
@@ -164,6 +170,8 @@ def scratch(state: State, flags: Flags) -> Scratch:
     free_rows = np.flatnonzero(state.run[:, t.RUN_JOB] == t.NONE)[::-1]
     work = table(WORK_COLUMNS)
     work[N_FREE_ROWS] = len(free_rows)
+    ranked = np.flatnonzero(state.line[:, t.LINE_FIRST] != t.NONE)
+    work[N_RANKED], work[BEST_POOL] = len(ranked), t.NONE
     work[LEAST_NEED] = state.need[:, 0].min() if jobs else 0
     work[LEAST_MW] = work[LEAST_NEED] * state.option[:, t.OPTION_MW].min(initial=t.UNLIMITED) // 1000 if jobs else 0
     waits = state.job[state.job[:, t.JOB_STATUS] == t.READY]
@@ -178,12 +186,15 @@ def scratch(state: State, flags: Flags) -> Scratch:
         reserved_need=table(reserved, resources),
         postponed=table(reserved),
         marks=table(critical + len(state.block)),
-        order=table(lines),
-        rank=np.arange(lines, dtype=np.int64),
+        rank=np.concatenate([ranked, table(lines - len(ranked))]),
+        ranked=np.isin(np.arange(lines), ranked).astype(np.int64),
         excess=table(lines),
         pool_at=table(pools, 2),
         pool_key=table(pools, 2),
         closed=table(pools),
+        elastic=_elastic(state),
+        more_at=table(len(state.place)),
+        least_mw=_least_mw(state),
         failed=table(shapes, 2),
         free_rows=np.concatenate([free_rows, table(runs - len(free_rows))]),
         row=table(resources + 2 * state.chain.shape[1]),
@@ -194,3 +205,22 @@ def scratch(state: State, flags: Flags) -> Scratch:
         deferrals=table(jobs + 1 if flags.defer else 1, 2),
         work=work,
     )
+
+
+def _least_mw(state: State) -> Ints:
+    """By profile; UNLIMITED where it has no option."""
+    found = np.full(len(state.profile), t.UNLIMITED, np.int64)
+    for f, row in enumerate(state.profile):
+        options = state.thrifty[row[t.PROFILE_THRIFTY] : row[t.PROFILE_THRIFTY_END]]
+        found[f] = state.option[options, t.OPTION_MW].min(initial=t.UNLIMITED)
+    return found
+
+
+def _elastic(state: State) -> Ints:
+    found = table(len(state.domain), 2)
+    for row in state.run[state.run[:, t.RUN_JOB] != t.NONE]:
+        job = row[t.RUN_JOB]
+        if state.job[job, t.JOB_ELASTIC] == 1:
+            chain = state.chain[state.option[row[t.RUN_OPTION], t.OPTION_PLACE]]
+            found[chain[chain != t.NONE]] += (row[t.RUN_MW], state.need[job, 0])
+    return found

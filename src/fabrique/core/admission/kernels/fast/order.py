@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fabrique.core.admission.kernels.fast import directory as of
 from fabrique.core.admission.kernels.fast.compiled import compiled
-from fabrique.core.admission.kernels.fast.memory import N_ORDER
+from fabrique.core.admission.kernels.fast.memory import BEST_POOL, N_RANKED
 from fabrique.core.admission.tables import (
     JOB_NEXT,
     JOB_SUBMIT,
@@ -31,6 +31,7 @@ def rank_pool(m: Ints, q: int) -> None:
         nominal = max(m[of.pool(m, q) + POOL_NOMINAL], 1)
         m[of.pool_key(m, q)] = m[of.pool(m, q) + POOL_OWED] // nominal
         m[of.pool_key(m, q) + 1] = m[of.pool(m, q) + POOL_USED] * PPM // nominal
+        m[of.work(m, BEST_POOL)] = NONE
 
 
 @compiled
@@ -49,13 +50,16 @@ def comes_before(m: Ints, a: int, b: int) -> bool:
 def line_up(m: Ints, now_ms: int) -> bool:
     """Set every cursor to its line's first job; whether some job has waited so long that it goes before all.
 
-    Insertion into the order of the step before, which seldom changed.
+    Lines without ready jobs leave the ranks. The others are inserted into the order of the step before, which seldom
+    changed.
     """
-    aged = False
-    for k in range(m[of.ROWS_LINE]):
+    aged, count = False, 0
+    for i in range(m[of.work(m, N_RANKED)]):
+        k = m[of.rank(m, i)]
         first = m[of.line(m, k) + LINE_FIRST]
         m[of.line(m, k) + LINE_CURSOR] = first
         if first == NONE:
+            m[of.ranked(m, k)] = 0
             continue
         if m[of.FLAG_AGE_MS] > 0 and now_ms - m[of.job(m, first) + JOB_SUBMIT] >= m[of.FLAG_AGE_MS]:
             aged = True
@@ -64,27 +68,21 @@ def line_up(m: Ints, now_ms: int) -> bool:
             m[of.excess(m, k)] = m[of.project(m, project) + PROJECT_USE] // max(
                 m[of.project(m, project) + PROJECT_WEIGHT], 1
             )
-    for i in range(1, m[of.ROWS_LINE]):
-        k, at = (m[of.rank(m, i)], i)
+        at = count
         while at > 0 and comes_before(m, k, m[of.rank(m, at - 1)]):
             m[of.rank(m, at)] = m[of.rank(m, at - 1)]
             at -= 1
         m[of.rank(m, at)] = k
-    count = 0
+        count += 1
+    m[of.work(m, N_RANKED)], m[of.work(m, BEST_POOL)] = count, NONE
     for q in range(m[of.ROWS_POOL]):
         m[of.pool_at(m, q)], m[of.pool_at(m, q) + 1], m[of.closed(m, q)] = (0, 0, 0)
         rank_pool(m, q)
-    for i in range(m[of.ROWS_LINE]):
-        k = m[of.rank(m, i)]
-        if m[of.line(m, k) + LINE_CURSOR] == NONE:
-            continue
-        q = m[of.line(m, k) + LINE_POOL]
+    for i in range(count):
+        q = m[of.line(m, m[of.rank(m, i)]) + LINE_POOL]
         if m[of.pool_at(m, q) + 1] == 0:
-            m[of.pool_at(m, q)] = count
-        m[of.order(m, count)] = k
-        count += 1
-        m[of.pool_at(m, q) + 1] = count
-    m[of.work(m, N_ORDER)] = count
+            m[of.pool_at(m, q)] = i
+        m[of.pool_at(m, q) + 1] = i + 1
     return aged
 
 
@@ -99,10 +97,10 @@ def step_cursor(m: Ints, k: int) -> int:
 def next_aged(m: Ints, now_ms: int) -> int:
     """The oldest job that has waited `age_ms` and was not considered yet, over all lines; NONE."""
     best, where = (NONE, NONE)
-    for i in range(m[of.work(m, N_ORDER)]):
-        j = m[of.line(m, m[of.order(m, i)]) + LINE_CURSOR]
+    for i in range(m[of.work(m, N_RANKED)]):
+        j = m[of.line(m, m[of.rank(m, i)]) + LINE_CURSOR]
         if j != NONE and now_ms - m[of.job(m, j) + JOB_SUBMIT] >= m[of.FLAG_AGE_MS] and (best == NONE or j < best):
-            best, where = (j, m[of.order(m, i)])
+            best, where = (j, m[of.rank(m, i)])
     return NONE if where == NONE else step_cursor(m, where)
 
 
@@ -111,14 +109,30 @@ def next_job(m: Ints) -> int:
     """The next job by pool, then by line; NONE when all were considered."""
     if m[of.ROWS_LINE] == 1:
         return NONE if m[of.line(m, 0) + LINE_CURSOR] == NONE else step_cursor(m, 0)
+    best = m[of.work(m, BEST_POOL)]
+    if best == NONE or not has_next(m, best):
+        best = best_pool(m)
+        m[of.work(m, BEST_POOL)] = best
+    return NONE if best == NONE else step_cursor(m, m[of.rank(m, m[of.pool_at(m, best)])])
+
+
+@compiled
+def has_next(m: Ints, q: int) -> bool:
+    """Whether a pool has jobs that were not considered; then its next line is one that has."""
+    while (
+        m[of.pool_at(m, q)] < m[of.pool_at(m, q) + 1]
+        and m[of.line(m, m[of.rank(m, m[of.pool_at(m, q)])]) + LINE_CURSOR] == NONE
+    ):
+        m[of.pool_at(m, q)] += 1
+    return m[of.pool_at(m, q)] < m[of.pool_at(m, q) + 1]
+
+
+@compiled
+def best_pool(m: Ints) -> int:
+    """The pool to serve next, of those that have jobs left; NONE. It stays the best until its key changes."""
     best = NONE
     for q in range(m[of.ROWS_POOL]):
-        while (
-            m[of.pool_at(m, q)] < m[of.pool_at(m, q) + 1]
-            and m[of.line(m, m[of.order(m, m[of.pool_at(m, q)])]) + LINE_CURSOR] == NONE
-        ):
-            m[of.pool_at(m, q)] += 1
-        if m[of.pool_at(m, q)] == m[of.pool_at(m, q) + 1]:
+        if not has_next(m, q):
             continue
         owed, used = (m[of.pool_key(m, q)], m[of.pool_key(m, q) + 1])
         if (
@@ -127,4 +141,4 @@ def next_job(m: Ints) -> int:
             or (owed == m[of.pool_key(m, best)] and used < m[of.pool_key(m, best) + 1])
         ):
             best = q
-    return NONE if best == NONE else step_cursor(m, m[of.order(m, m[of.pool_at(m, best)])])
+    return best

@@ -8,16 +8,20 @@ from fabrique.core.admission.kernels.fast.future import (
     catch_up,
     take_critical_watts,
 )
-from fabrique.core.admission.kernels.fast.measure import cap_at, on_chain, watts
+from fabrique.core.admission.kernels.fast.measure import cap_at, headroom, on_chain, watts
 from fabrique.core.admission.kernels.fast.memory import (
     CRITICAL_AT,
+    LEAST_RISE,
     LOWERED,
     N_CRITICAL,
     N_RECAPS,
 )
+from fabrique.core.admission.kernels.fast.place import even_share, next_level
 from fabrique.core.admission.kernels.fast.reclaim import gives_way_before, preempt
 from fabrique.core.admission.kernels.fast.take import (
     end_at,
+    lowered,
+    rise,
     set_level,
 )
 from fabrique.core.admission.tables import (
@@ -27,7 +31,9 @@ from fabrique.core.admission.tables import (
     JOB_PREEMPTIBLE,
     JOB_PROFILE,
     NONE,
+    OPTION_MW,
     OPTION_PLACE,
+    OPTION_SPEED,
     PROFILE_END,
     PROFILE_FIRST,
     RUN_CHOSEN,
@@ -37,6 +43,7 @@ from fabrique.core.admission.tables import (
     RUN_MW,
     RUN_OPTION,
     RUN_START,
+    UNLIMITED,
     Ints,
 )
 
@@ -123,14 +130,76 @@ def obey_caps(m: Ints, now_ms: int) -> None:
 
 
 @compiled
-def raise_levels(m: Ints, now_ms: int) -> None:
-    """Water-fill: runs whose level was lowered get it back where the watts are there to stay."""
-    if m[of.work(m, LOWERED)] == 0:
-        return
-    count = 0
+def want_more(m: Ints, now_ms: int) -> None:
+    """Jobs wait: elastic runs that were started at a slow level want the fastest one within the even share of a cap.
+
+    They get it as those do whose level was lowered: where the watts are there to stay.
+    """
+    for p in range(m[of.ROWS_PLACE]):
+        even = even_share(m, p, now_ms)
+        if even == UNLIMITED or even < m[of.more_at(m, p)]:
+            continue
+        m[of.more_at(m, p)] = next_level(m, p, even)
+        for i in range(m[of.clock(m, CLOCK_RUNS)]):
+            row = m[of.by_end(m, i)]
+            run = of.run(m, row)
+            o = m[run + RUN_CHOSEN]
+            if m[of.option(m, o) + OPTION_PLACE] != p or m[run + RUN_LEAVING] != 0:
+                continue
+            if m[of.job(m, m[run + RUN_JOB]) + JOB_ELASTIC] == 1:
+                m[run + RUN_CHOSEN] = faster(m, m[run + RUN_JOB], o, even)
+                if m[run + RUN_CHOSEN] != o:
+                    m[of.work(m, LOWERED)] += 1 if m[run + RUN_OPTION] == o else 0
+                    m[of.work(m, LEAST_RISE)] = min(m[of.work(m, LEAST_RISE)], rise(m, row))
+
+
+@compiled
+def faster(m: Ints, j: int, o: int, even: int) -> int:
+    """The fastest option of `j` at the place of `o` that draws no more than `even`; `o` where none is faster."""
+    best, f = o, m[of.job(m, j) + JOB_PROFILE]
+    for other in range(m[of.profile(m, f) + PROFILE_FIRST], m[of.profile(m, f) + PROFILE_END]):
+        if m[of.option(m, other) + OPTION_PLACE] != m[of.option(m, o) + OPTION_PLACE]:
+            continue
+        mw, gain = m[of.option(m, other) + OPTION_MW], speed_above(m, other, best)
+        if mw <= even and (gain > 0 or (gain == 0 and best != o and mw < m[of.option(m, best) + OPTION_MW])):
+            best = other
+    return best
+
+
+@compiled
+def speed_above(m: Ints, a: int, b: int) -> int:
+    return m[of.option(m, a) + OPTION_SPEED] - m[of.option(m, b) + OPTION_SPEED]
+
+
+@compiled
+def may_rise(m: Ints, mw: int) -> bool:
+    """Whether some run is below the level chosen for it, and `mw` more may be enough to raise it."""
+    return m[of.work(m, LOWERED)] > 0 and mw >= m[of.work(m, LEAST_RISE)]
+
+
+@compiled
+def given_up(m: Ints) -> int:
+    """mW that runs would give back at the level chosen for them, where that draws less."""
+    total = 0
     for i in range(m[of.clock(m, CLOCK_RUNS)]):
         row = m[of.by_end(m, i)]
-        if m[of.run(m, row) + RUN_OPTION] == m[of.run(m, row) + RUN_CHOSEN] or m[of.run(m, row) + RUN_LEAVING] != 0:
+        total += max(0, -rise(m, row)) if lowered(m, row) else 0
+    return total
+
+
+@compiled
+def raise_levels(m: Ints, now_ms: int) -> None:
+    """Water-fill: runs below the level chosen for them get it where the watts are there to stay."""
+    if not may_rise(m, headroom(m, now_ms)):
+        return
+    count, most = 0, headroom(m, now_ms) + given_up(m)
+    m[of.work(m, LEAST_RISE)] = UNLIMITED
+    for i in range(m[of.clock(m, CLOCK_RUNS)]):
+        row = m[of.by_end(m, i)]
+        if lowered(m, row) == 0 or m[of.run(m, row) + RUN_LEAVING] != 0:
+            continue
+        m[of.work(m, LEAST_RISE)] = min(m[of.work(m, LEAST_RISE)], rise(m, row))
+        if rise(m, row) > most:
             continue
         at = count
         while at > 0 and started_before(m, row, m[of.victims(m, at - 1)]):

@@ -61,6 +61,22 @@ def gives_way_before(m: Ints, a: int, b: int) -> bool:
 
 
 @compiled
+def taken_before(m: Ints, a: int, b: int) -> bool:
+    """Whom a pool takes back from: the lowest priority, then who writes checkpoints, the smallest of them first.
+
+    A restart costs as many devices as the run has; the others lose what they did, hence who started last.
+    """
+    if run_priority(m, a) == run_priority(m, b):
+        of_a = m[of.job(m, m[of.run(m, a) + RUN_JOB]) + JOB_PREEMPTIBLE]
+        of_b = m[of.job(m, m[of.run(m, b) + RUN_JOB]) + JOB_PREEMPTIBLE]
+        if of_a != of_b:
+            return of_a > of_b
+        if of_a == 1 and m[of.run(m, a) + RUN_WEIGHT] != m[of.run(m, b) + RUN_WEIGHT]:
+            return m[of.run(m, a) + RUN_WEIGHT] < m[of.run(m, b) + RUN_WEIGHT]
+    return gives_way_before(m, a, b)
+
+
+@compiled
 def preempt(m: Ints, row: int, wanted_by: int, now_ms: int) -> None:
     n = m[of.work(m, N_PREEMPTS)]
     m[of.preempts(m, n)], m[of.preempts(m, n) + 1] = (
@@ -162,7 +178,7 @@ def reclaim(m: Ints, j: int, now_ms: int) -> int:
 
 @compiled
 def gather(m: Ints, j: int, p: int, now_ms: int) -> int:
-    """The runs that may have to give way to `j` on `p`, as a heap: who gives way before all others is first."""
+    """The runs that may have to give way to `j` on `p`, as a heap: whom to take before all others is first."""
     count = 0
     for i in range(m[of.clock(m, CLOCK_RUNS)]):
         row = m[of.by_end(m, i)]
@@ -171,7 +187,7 @@ def gather(m: Ints, j: int, p: int, now_ms: int) -> int:
         at = count
         while at > 0:
             above = (at - 1) // 2
-            if not gives_way_before(m, row, m[of.victims(m, above)]):
+            if not taken_before(m, row, m[of.victims(m, above)]):
                 break
             m[of.victims(m, at)] = m[of.victims(m, above)]
             at = above
@@ -187,9 +203,9 @@ def drop_first(m: Ints, count: int) -> int:
     row, at = m[of.victims(m, count)], 0
     while 2 * at + 1 < count:
         child = 2 * at + 1
-        if child + 1 < count and gives_way_before(m, m[of.victims(m, child + 1)], m[of.victims(m, child)]):
+        if child + 1 < count and taken_before(m, m[of.victims(m, child + 1)], m[of.victims(m, child)]):
             child += 1
-        if not gives_way_before(m, m[of.victims(m, child)], row):
+        if not taken_before(m, m[of.victims(m, child)], row):
             break
         m[of.victims(m, at)] = m[of.victims(m, child)]
         at = child

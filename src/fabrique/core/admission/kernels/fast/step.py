@@ -8,6 +8,7 @@ from fabrique.core.admission.kernels.fast.defer import put_off
 from fabrique.core.admission.kernels.fast.future import foresee, postpone, reserve, take_criticals
 from fabrique.core.admission.kernels.fast.measure import (
     headroom,
+    in_quota,
     least_watts,
     most_free,
     weight_asked,
@@ -16,7 +17,6 @@ from fabrique.core.admission.kernels.fast.memory import (
     CONTENDED,
     LEAST_MW,
     LEAST_NEED,
-    LOWERED,
     N_DEFERRALS,
     N_PREEMPTS,
     N_RECAPS,
@@ -32,7 +32,7 @@ from fabrique.core.admission.kernels.fast.order import (
     rank_pool,
 )
 from fabrique.core.admission.kernels.fast.place import bind, choose, contended, say
-from fabrique.core.admission.kernels.fast.power import obey_caps, raise_levels
+from fabrique.core.admission.kernels.fast.power import may_rise, obey_caps, raise_levels, want_more
 from fabrique.core.admission.kernels.fast.reclaim import reclaim, some_borrow
 from fabrique.core.admission.kernels.fast.take import begin, unjudged
 from fabrique.core.admission.tables import (
@@ -87,14 +87,22 @@ def advance(m: Ints, now_ms: int) -> None:
             m[of.pool(m, q) + POOL_OWED] = min(max(owed, 0), m[of.FLAG_WINDOW_MS] * nominal)
     day = now_ms // DAY_MS
     if m[of.FLAG_FAIR]:
-        days = min(day - m[of.clock(m, CLOCK_DAY)], MOST_DAYS)
         for i in range(m[of.ROWS_PROJECT]):
-            use = m[of.project(m, i) + PROJECT_USE] + passed * m[of.project(m, i) + PROJECT_RATE]
-            for _ in range(days):
-                use = use // PPM * m[of.FLAG_DECAY_PPM] + use % PPM * m[of.FLAG_DECAY_PPM] // PPM
-            m[of.project(m, i) + PROJECT_USE] = use
+            m[of.project(m, i) + PROJECT_USE] += passed * m[of.project(m, i) + PROJECT_RATE]
+        decay(m, min(day - m[of.clock(m, CLOCK_DAY)], MOST_DAYS))
     m[of.clock(m, CLOCK_DAY)] = day
     m[of.clock(m, CLOCK_LAST)] = now_ms
+
+
+@compiled
+def decay(m: Ints, days: int) -> None:
+    """What projects used counts for less with every day that ends."""
+    for _ in range(days):
+        for i in range(m[of.ROWS_PROJECT]):
+            use = m[of.project(m, i) + PROJECT_USE]
+            m[of.project(m, i) + PROJECT_USE] = (
+                use // PPM * m[of.FLAG_DECAY_PPM] + use % PPM * m[of.FLAG_DECAY_PPM] // PPM
+            )
 
 
 @compiled
@@ -110,17 +118,19 @@ def step(m: Ints, now_ms: int, explain: int) -> None:
         forget_verdicts(m)
     if m[of.FLAG_OBSERVE_ONLY]:
         return
-    # 1. a falling cap
+    # 1. a falling cap, and who could do with more power
     if m[of.FLAG_RECAP]:
         obey_caps(m, now_ms)
+    if m[of.FLAG_WATER_FILL]:
+        m[of.work(m, CONTENDED)] = 1 if contended(m) else 0
+        if m[of.work(m, CONTENDED)] == 1:
+            want_more(m, now_ms)
     room, mw = most_free(m), headroom(m, now_ms)
-    if not explain and over(m, room, mw, True) and m[of.work(m, LOWERED)] == 0:
+    if not explain and over(m, room, mw, True) and not may_rise(m, mw):
         m[of.work(m, SCANNED)] = 0
         return
     # 2. order
     aged = line_up(m, now_ms)
-    if m[of.FLAG_WATER_FILL]:
-        m[of.work(m, CONTENDED)] = 1 if contended(m) else 0
     foresee(m, now_ms)
     # 3. place, time, defer, lend and reclaim, job by job
     serve(m, now_ms, aged, explain, room, mw)
@@ -150,7 +160,7 @@ def serve(m: Ints, now_ms: int, some_aged: bool, explain: int, room: int, mw: in
         j, aged = NONE, False
         if some_aged:
             j = next_aged(m, now_ms)
-            aged = j != NONE
+            aged = some_aged = j != NONE  # behind those in a line there are only younger ones
         if j == NONE:
             j = next_job(m)
         if j == NONE:
@@ -271,7 +281,7 @@ def start(m: Ints, j: int, o: int, now_ms: int) -> None:
 def wait(m: Ints, j: int, now_ms: int, aged: bool, blocked: int, explain: int) -> int:
     """Say what binds it and reserve its earliest start while reservations are left; 1 if it counts as blocked."""
     binds_quota = False
-    if m[of.FLAG_POOLS] or explain:
+    if explain or (m[of.FLAG_POOLS] and not in_quota(m, m[of.job(m, j) + JOB_POOL], weight_asked(m, j), now_ms)):
         binds_quota = bind(m, j, now_ms) == V_QUOTA
     not_yet_failed(m, j)
     if binds_quota:

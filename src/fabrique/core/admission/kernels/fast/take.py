@@ -10,7 +10,7 @@ from fabrique.core.admission.kernels.fast.measure import (
     weight,
     weight_asked,
 )
-from fabrique.core.admission.kernels.fast.memory import LOWERED, N_FREE_ROWS, UNJUDGED
+from fabrique.core.admission.kernels.fast.memory import LEAST_RISE, LOWERED, N_FREE_ROWS, N_RANKED, UNJUDGED
 from fabrique.core.admission.tables import (
     AWAY,
     BUDGETS,
@@ -22,6 +22,7 @@ from fabrique.core.admission.tables import (
     DOMAIN_USED,
     DONE,
     JOB_DEFERRED,
+    JOB_ELASTIC,
     JOB_LATEST,
     JOB_LINE,
     JOB_NEXT,
@@ -36,11 +37,13 @@ from fabrique.core.admission.tables import (
     LINE_FIRST,
     LINE_LAST,
     NONE,
+    OPTION_MW,
     OPTION_PLACE,
     OPTION_SPEED,
     POOL_COHORT,
     POOL_PENDING,
     POOL_USED,
+    PROFILE_END,
     PROFILE_FIRST,
     PROJECT_RATE,
     READY,
@@ -53,6 +56,7 @@ from fabrique.core.admission.tables import (
     RUN_START,
     RUN_WEIGHT,
     RUNNING,
+    UNLIMITED,
     Ints,
 )
 
@@ -62,6 +66,8 @@ def enqueue(m: Ints, j: int) -> None:
     """Into its line, in order of rows; nearly always at its end."""
     job = of.job(m, j)
     line = of.line(m, m[job + JOB_LINE])
+    if m[line + LINE_FIRST] == NONE:
+        rank_line(m, m[job + JOB_LINE])
     before = m[line + LINE_LAST]
     while before != NONE and before > j:
         before = m[of.job(m, before) + JOB_PREVIOUS]
@@ -70,6 +76,15 @@ def enqueue(m: Ints, j: int) -> None:
     join(m, line, before, after, j, j)
     m[of.pool(m, m[job + JOB_POOL]) + POOL_PENDING] += weight_asked(m, j)
     m[of.work(m, UNJUDGED)] += unjudged(m, j)
+
+
+@compiled
+def rank_line(m: Ints, k: int) -> None:
+    """A line that has jobs again comes after those that have some; the next step puts it in its place."""
+    if m[of.ranked(m, k)] == 0:
+        count = of.work(m, N_RANKED)
+        m[of.rank(m, m[count])], m[of.ranked(m, k)] = k, 1
+        m[count] += 1
 
 
 @compiled
@@ -138,6 +153,9 @@ def occupy(m: Ints, j: int, o: int, mw: int, share: int, sign: int) -> None:
         domain = of.domain(m, d)
         m[domain + DOMAIN_USED] += sign * mw
         m[domain + DOMAIN_FREE] -= sign * m[need]
+        if m[job + JOB_ELASTIC] == 1:
+            m[of.elastic(m, d)] += sign * mw
+            m[of.elastic(m, d) + 1] += sign * m[need]
     pool = of.pool(m, m[job + JOB_POOL])
     m[pool + POOL_USED] += sign * share
     m[of.cohort(m, m[pool + POOL_COHORT]) + COHORT_USED] += sign * share
@@ -204,8 +222,22 @@ def begin(m: Ints, j: int, o: int, now_ms: int) -> int:
     m[run + RUN_START], m[run + RUN_END] = now_ms, now_ms + length(m, j, o)
     m[run + RUN_MW], m[run + RUN_WEIGHT], m[run + RUN_LEAVING] = mw, share, 0
     list_end(m, row)
+    if m[of.FLAG_WATER_FILL] and m[job + JOB_ELASTIC] == 1:
+        p = m[of.option(m, o) + OPTION_PLACE]
+        m[of.more_at(m, p)] = min(m[of.more_at(m, p)], faster_from(m, j, o))
     m[job + JOB_STATUS], m[job + JOB_RUN] = RUNNING, row
     return row
+
+
+@compiled
+def faster_from(m: Ints, j: int, o: int) -> int:
+    """The least mW of a device that a faster option of `j` at the place of `o` draws; UNLIMITED where there is none."""
+    least, f = UNLIMITED, m[of.job(m, j) + JOB_PROFILE]
+    for other in range(m[of.profile(m, f) + PROFILE_FIRST], m[of.profile(m, f) + PROFILE_END]):
+        here = m[of.option(m, other) + OPTION_PLACE] == m[of.option(m, o) + OPTION_PLACE]
+        if here and m[of.option(m, other) + OPTION_SPEED] > m[of.option(m, o) + OPTION_SPEED]:
+            least = min(least, m[of.option(m, other) + OPTION_MW])
+    return least
 
 
 @compiled
@@ -257,6 +289,13 @@ def lowered(m: Ints, row: int) -> int:
 
 
 @compiled
+def rise(m: Ints, row: int) -> int:
+    """mW that a run would draw more at the level chosen for it."""
+    run = of.run(m, row)
+    return watts(m, m[run + RUN_JOB], m[run + RUN_CHOSEN]) - m[run + RUN_MW]
+
+
+@compiled
 def set_level(m: Ints, row: int, o: int, now_ms: int) -> None:
     """Re-cap: other watts, and the walltime that goes with them."""
     p = m[of.option(m, o) + OPTION_PLACE]
@@ -266,6 +305,8 @@ def set_level(m: Ints, row: int, o: int, now_ms: int) -> None:
         if d == NONE:
             break
         m[of.domain(m, d) + DOMAIN_USED] += new - m[of.run(m, row) + RUN_MW]
+        if m[of.job(m, m[of.run(m, row) + RUN_JOB]) + JOB_ELASTIC] == 1:
+            m[of.elastic(m, d)] += new - m[of.run(m, row) + RUN_MW]
     end = end_at(m, row, o, now_ms)
     m[of.work(m, LOWERED)] -= lowered(m, row)
     unlist_end(m, row)
@@ -275,4 +316,6 @@ def set_level(m: Ints, row: int, o: int, now_ms: int) -> None:
         m[of.run(m, row) + RUN_END],
     ) = (new, o, end)
     m[of.work(m, LOWERED)] += lowered(m, row)
+    if lowered(m, row):
+        m[of.work(m, LEAST_RISE)] = min(m[of.work(m, LEAST_RISE)], rise(m, row))
     list_end(m, row)

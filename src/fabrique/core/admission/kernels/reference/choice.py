@@ -20,21 +20,40 @@ def choose(step: Step, job: Job) -> Option | None:
     here = [option for option in fitting if option.place is first.place]
     limit = even_mw(step, first.place)
     modest = [option for option in here if option.mw <= limit]
-    if modest:
-        step.world.saw("choose-even")
-        return min(modest, key=lambda o: (-o.speed, o.mw, o.row))
-    step.world.saw("choose-least")
-    return min(here, key=lambda o: (o.mw, o.row))
+    if not modest:
+        step.world.saw("choose-least")
+        return min(here, key=lambda o: (o.mw, o.row))
+    best = min(modest, key=lambda o: (-o.speed, o.mw, o.row))
+    above = min((option for option in here if option.mw > limit), key=lambda o: (o.mw, o.row), default=None)
+    if above is not None and above.speed > best.speed and spares_even(step, job, above, limit):
+        step.world.saw("choose-above")
+        return above
+    step.world.saw("choose-even")
+    return best
 
 
 def even_mw(step: Step, place: Place) -> int:
-    """What each free device could draw if all drew the same, in the tightest domain."""
+    """What each device could draw if free ones and those of elastic runs shared evenly what is left to them, in the
+    tightest domain.
+    """
     shares = [UNLIMITED]
     for domain in place.chain:
         limit = cap(domain, step.now, step.now)
         if limit != UNLIMITED:
-            shares.append((limit - used_mw(step.world, domain)) * 1000 // max(free_devices(step.world, domain), 1))
+            elastic = [run for run in step.world.runs if run.job.elastic and domain in run.place.chain]
+            left = limit - used_mw(step.world, domain) + sum(run.mw for run in elastic)
+            devices = free_devices(step.world, domain) + sum(run.job.need[0] for run in elastic)
+            shares.append(left * 1000 // max(devices, 1))
     return min(shares)
+
+
+def spares_even(step: Step, job: Job, option: Option, even: int) -> bool:
+    """Whether every other device that is free could still have the even share."""
+    return all(
+        cap(domain, step.now, step.now) - used_mw(step.world, domain) - job.watts(option)
+        >= even * (free_devices(step.world, domain) - job.need[0]) // 1000
+        for domain in option.place.chain
+    )
 
 
 def better_slot(step: Step, job: Job) -> int | None:

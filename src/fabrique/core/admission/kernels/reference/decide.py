@@ -7,7 +7,7 @@ from fabrique.core.admission.kernels.reference.choice import better_slot, choose
 from fabrique.core.admission.kernels.reference.fitting import binding, foreseen, reserve
 from fabrique.core.admission.kernels.reference.model import Decision, Job, Option, Step, World
 from fabrique.core.admission.kernels.reference.order import next_job
-from fabrique.core.admission.kernels.reference.power import fall, refill
+from fabrique.core.admission.kernels.reference.power import fall, refill, want_more
 from fabrique.core.admission.kernels.reference.questions import contended
 from fabrique.core.admission.kernels.reference.reclaim import reclaim
 from fabrique.core.admission.rules import Flags
@@ -24,6 +24,8 @@ def step(world: World, flags: Flags, now_ms: int) -> Decision:
     if flags.recap:
         fall(turn)
     turn.contended = contended(world)
+    if flags.water_fill and turn.contended:
+        want_more(turn)
     turn.criticals = foreseen(turn)
     serve(turn)
     if flags.water_fill:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fabrique.core.admission.kernels.reference import events
+from fabrique.core.admission.kernels.reference.choice import even_mw
 from fabrique.core.admission.kernels.reference.fitting import passed
 from fabrique.core.admission.kernels.reference.model import Domain, Option, Run, Step
 from fabrique.core.admission.kernels.reference.questions import cap, mw_at, used_mw
-from fabrique.core.admission.tables import NONE
+from fabrique.core.admission.tables import NONE, UNLIMITED
 
 
 def yielding(run: Run) -> tuple[int, int, int]:
@@ -76,8 +77,21 @@ def recap(step: Step, run: Run, option: Option) -> None:
     step.decision.recaps.append((run.job.row, option.row))
 
 
+def want_more(step: Step) -> None:
+    """Elastic runs want the fastest level within the even share of a cap, if that is faster than what was chosen."""
+    for run in step.world.runs:
+        even = even_mw(step, run.place)
+        if even == UNLIMITED or run.leaving or not run.job.elastic:
+            continue
+        here = [o for o in run.job.profile.options if o.place is run.place and o.mw <= even]
+        more = [o for o in here if o.speed > run.chosen.speed]
+        if more:
+            step.world.saw("wants-more")
+            run.chosen = min(more, key=lambda o: (-o.speed, o.mw, o.row))
+
+
 def refill(step: Step) -> None:
-    """Give the runs that were lowered the level back that was chosen for them, first come first."""
+    """Give the runs that are below the level chosen for them that level, first come first."""
     lowered_runs = [run for run in step.world.runs if not run.leaving and run.option is not run.chosen]
     for run in sorted(lowered_runs, key=lambda run: (run.start, run.job.row)):
         if may_rise(step, run):

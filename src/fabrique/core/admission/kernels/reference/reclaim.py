@@ -50,8 +50,16 @@ def take_off(step: Step, job: Job, option: Option) -> list[Run] | None:
 
 def candidates(step: Step, job: Job, option: Option) -> list[Run]:
     return sorted(
-        (run for run in step.world.runs if run.place is option.place and may_stop(step, run, job)), key=yielding
+        (run for run in step.world.runs if run.place is option.place and may_stop(step, run, job)), key=cheapest
     )
+
+
+def cheapest(run: Run) -> tuple[int, ...]:
+    """Whom to take first: the lowest priority, then who writes checkpoints, the smallest of them first, since a restart
+    costs as many devices as the run has; then as runs yield.
+    """
+    priority, *last = yielding(run)
+    return priority, not run.job.preemptible, run.weight if run.job.preemptible else 0, *last
 
 
 def may_stop(step: Step, run: Run, job: Job) -> bool:

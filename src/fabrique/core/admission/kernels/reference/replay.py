@@ -51,7 +51,7 @@ def replay(
     tick_ms: int,
     restart_ms: int,
 ) -> dict[str, list[int]]:
-    """Every job's first start, end, option of its last start, and preemptions, by row; NONE for what never was.
+    """Every job's first start, end, option that it last ran at, and preemptions, by row; NONE for what never was.
 
     `left_ms`: work on the reference device; `after`: the row of the job that must be done before, or NONE;
     `restart_ms`: work that a stopped job does again. The replay ends when nothing lies ahead; ticks alone keep it
@@ -121,6 +121,7 @@ def _follow(twin: _Twin, decision: Decision, now_ms: int) -> None:
         work = twin.work[row]
         work.left -= work.done(now_ms)
         work.since, work.speed = now_ms, options[option].speed
+        twin.option[row] = option
     for row, option in decision.starts:
         left = twin.left[row]
         twin.work[row] = _Work(left, left, now_ms, options[option].speed)

@@ -97,7 +97,7 @@ def _jobs(
 ) -> list[Job]:
     jobs = []
     for row, cells in enumerate(state.job.tolist()):
-        budgets, asked = state.budget[row].tolist(), state.ask[row].tolist()
+        budgets, asked = (state.budget[row].tolist(), state.ask[row].tolist()) if len(state.room) else ([], [])
         project = cells[t.JOB_PROJECT]
         jobs.append(
             Job(
