@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from tools.bench_cases import slurm_hub
 from tools.bench_cases.figure import Figure, rank, seconds
 
+from fabrique.core.errors import FabriqueError
+
 if TYPE_CHECKING:
     from tools.slurm_lab.lab import SlurmLab
 
@@ -31,11 +33,13 @@ T = TypeVar("T")
 RATE, SECONDS = 50, 60
 SINGLY, APART_S = 40, 1.3  # jobs that come one after the other, on an idle cluster
 SUBMITTERS: Final = 4
+TRIES: Final = 5
 CAP_W: Final = 100_000
 NODES: Final = 4  # of 96 cores: more than jobs of a second ever fill
 CLUSTER: Final = "hub"
 CYCLE_MS: Final = 1_000  # of Slurm's scheduler in the lab, as of its own background thread
 PENDING: Final = 10_000
+FILLING: Final = 200  # of them a second: slurmrestd takes no more at once
 DATABASE: Final = "fabrique.sqlite3"
 SPENT: Final = "spent.json"  # in the home: what the loop spent since its start
 STARTS: Final = "starts"  # a folder: each job says there when its script began
@@ -131,7 +135,7 @@ def _submit(lab: SlurmLab, orders: Sequence[Order], rate: int, seconds_: int) ->
         try:
             for number in range(which, rate * seconds_, SUBMITTERS):
                 time.sleep(max(begin + number / rate - time.monotonic(), 0))
-                transport.submit(orders[number % 2])
+                _surely(transport, orders[number % 2])
         except Exception as error:
             broken.append(error)
 
@@ -142,6 +146,19 @@ def _submit(lab: SlurmLab, orders: Sequence[Order], rate: int, seconds_: int) ->
         thread.join()
     if broken:
         raise broken[0]
+
+
+def _surely(transport: Transport, order: Order) -> None:
+    """A daemon that is too busy to answer is asked again: one job more is none too many here."""
+    for _ in range(TRIES):
+        try:
+            transport.submit(order)
+            return
+        except FabriqueError as error:
+            if error.code != "engine.unavailable":
+                raise
+            time.sleep(0.5)
+    raise RuntimeError(f"slurmrestd did not answer {TRIES} times")
 
 
 def _spent(home: Path) -> dict[str, float]:
@@ -178,7 +195,7 @@ def observed(count: int) -> Iterator[Figure]:
         with guard.running(SlurmLab(Path(name) / "lab", nodes=1, gpus=0), remove=True) as lab:
             lab.account("bench", lab.people[0])
             order = _order(Path(name), "bench", lab.people[0])
-            _submit(lab, [replace(order, held=True)] * 2, count, 1)
+            _submit(lab, [replace(order, held=True)] * 2, FILLING, count // FILLING)
             for way, transport in (("commands", CommandTransport(lab.conf)), ("REST", _transport(lab))):
                 yield _look(transport, way, count)
 
@@ -186,12 +203,15 @@ def observed(count: int) -> Iterator[Figure]:
 def _look(transport: Transport, way: str, count: int) -> Figure:
     def look() -> None:
         jobs, unread = transport.queue()
-        if len(jobs) != count or unread:
+        if len(jobs) < count or unread:
             raise RuntimeError(f"{len(jobs)} jobs were seen, {len(unread)} could not be read")
 
+    begin = time.process_time()
     times = [seconds(look) for _ in range(3)]
+    own = (time.process_time() - begin) / len(times)
     what = f"{count:,} pending jobs observed, by {way}"
-    note = "asked, answered and read into our terms; the best of " + ", ".join(f"{t:.2f}" for t in times)
+    said = ", ".join(f"{t:.2f}" for t in times)
+    note = f"asked, answered and read into our terms, which takes {own:.2f} s of our own time; the best of {said}"
     return Figure(what=what, value=min(times), unit="s", reach="at most", target=2, note=note)
 
 
