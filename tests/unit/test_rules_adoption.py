@@ -135,20 +135,26 @@ def test_a_decision_is_taken_once_and_a_second_proposal_waits(desk: Any) -> None
 
 
 @pytest.mark.parametrize(
-    ("rules", "field"),
+    ("rules", "why"),
     [
-        (rule_sets.load("frugal"), "recap"),
-        (Rules(name="mine", watts="levels"), "watts"),
-        (Rules(name="mine", defer=True), "defer"),
-        (Rules(name="mine", observe_only=True), "observe_only"),
+        (rule_sets.load("frugal"), ["levels", "water-fill", "recap", "hourly"]),
+        (Rules(name="mine", watts="levels"), ["levels"]),
+        (Rules(name="mine", defer=True), ["hourly"]),
+        (Rules(name="mine", defer=True, signal="price"), ["price"]),
+        (Rules(name="mine", observe_only=True), ["observe-only"]),
     ],
-    ids=["frugal", "levels", "defer", "observe-only"],
+    ids=["frugal", "levels", "defer", "price", "observe-only"],
 )
-def test_what_the_engines_can_not_do_is_refused_at_the_proposal(rules: Rules, field: str, desk: Any) -> None:
+def test_what_the_engines_can_not_do_is_refused_at_the_proposal(
+    rules: Rules, why: list[str], desk: Any, speaker: Any
+) -> None:
     with pytest.raises(FabriqueError) as error:
         services.propose(this_hub(), desk.people["operator"], rules, note="x", now=now_ms())
     assert code_of(error) == "rules.not-live"
-    assert field in str(error.value.params["fields"])
+    assert error.value.params["why"] == why
+    for language in ("en", "fr", "fr-ca"):
+        sentence = speaker(language).error(error.value)
+        assert sentence.count(".") == 1 + len(why) and "_" not in sentence  # a sentence for each, no name of a field
     assert not Proposal.objects.exists()
 
 

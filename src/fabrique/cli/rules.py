@@ -42,12 +42,15 @@ def list_rules(call: Call) -> None:
         return output.document({"in_force": {"rules": in_force.name, "version": in_force.version}, "sets": sets})
     say: Speaker = desk.say
     rows = [
-        (name, one.rules.version, desk.words(one.purpose) if one.purpose else "", _where(desk, name, lacking[name]))
+        (name, one.rules.version, desk.words(one.purpose) if one.purpose else "", say.word("yes-no", not lacking[name]))
         for name, one in known.items()
     ]
     text = say.text("The hub decides by {rules}, version {version}.", rules=in_force.name, version=in_force.version)
     output.line(text, "bold")
     output.table([say.text("rules"), say.text("version"), say.text("what for"), say.text("here")], rows, numbers=(1,))
+    for name, why in lacking.items():
+        if why:
+            output.line(say.text("Not here: {rules}. {why}", rules=name, why=_said(desk, why)))
     return output.hint(say.text("Its fields:"), desk.command("rules show NAME"))
 
 
@@ -166,10 +169,8 @@ def as_json(found: Proposal) -> dict[str, Any]:
     }
 
 
-def _where(desk: Desk, name: str, lacking: tuple[str, ...]) -> str:
-    if not lacking:
-        return desk.say.text("yes")
-    return desk.say.text("not here: {fields}", fields=", ".join(lacking))
+def _said(desk: Desk, lacking: tuple[str, ...]) -> str:
+    return " ".join(desk.say.word("not-live", one) for one in lacking)
 
 
 def _from(desk: Desk, found: Proposal) -> str:

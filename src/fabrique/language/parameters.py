@@ -57,6 +57,8 @@ def said(speaker: Speaker, kind: str, value: object, params: Params) -> str:
     group, _, name = kind.partition(":")
     if group in ("word", "words"):
         return _words(speaker, name, value)
+    if group == "sentences":
+        return " ".join(speaker.word(name, one) for one in (value if isinstance(value, (list, tuple)) else [value]))
     if kind == "amount":
         return _amount(speaker, value, params.get("unit"))
     if kind in ("countries", "list", "numbers"):

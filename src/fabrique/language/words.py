@@ -79,6 +79,16 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "refused": msg("turned down"),
         "withdrawn": msg("withdrawn"),
     },
+    "not-live": {  # what a rule set asks for that the live hub can't do: sentences
+        "levels": msg("They choose a power level for each job, and no engine here sets one."),
+        "water-fill": msg(
+            "They give left-over power to jobs that run, and no engine here raises a run's level."
+        ),
+        "recap": msg("They lower the power of jobs that run when the cap falls, and no engine here can."),
+        "observe-only": msg("They only observe: after a restore that is a switch of its own."),
+        "price": msg("They put jobs off by price, and the hub puts jobs off by carbon intensity alone."),
+        "hourly": msg("They put jobs off to greener hours, and the hub has no carbon intensity by the hour."),
+    },
     "what-if": {
         "waiting": msg("waiting"),
         "running": msg("running"),

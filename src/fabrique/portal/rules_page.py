@@ -43,7 +43,7 @@ def rules(request: HttpRequest) -> HttpResponse:
         "mine": waiting is not None and person is not None and waiting.proposed_by_id == person.id,
         "history": Proposal.objects.select_related("proposed_by", "decided_by")[:SHOWN],
         "sets": [
-            (name, said(one.purpose) if one.purpose else "", ", ".join(services.not_live(here, one.rules)))
+            (name, said(one.purpose) if one.purpose else "", services.not_live(here, one.rules))
             for name, one in known.items()
         ],
         "may_propose": may(person, "rules.propose", now=now).allowed,

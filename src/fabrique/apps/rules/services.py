@@ -23,17 +23,22 @@ from fabrique.core.errors import FabriqueError
 NOTE_MOST: Final = 2_000
 AHEAD_MOST_MS: Final = 366 * 86_400_000
 
-# no engine here sets a power level, and to only observe is a switch of its own
-_NEVER_LIVE: Final = ("water_fill", "recap", "observe_only")
-
 
 def not_live(here: ThisHub, rules: Rules) -> tuple[str, ...]:
-    """The fields that the live hub couldn't honour: it defers only by hourly files of carbon intensity."""
-    found = ["watts: levels"] if rules.watts == "levels" else []
-    found += [name for name in _NEVER_LIVE if getattr(rules, name)]
-    if rules.defer and (here.hourly is None or rules.signal != "carbon"):
-        found.append(f"defer, signal: {rules.signal}")
-    return tuple(found)
+    """What the live hub couldn't honour: codes that `language.words` says in sentences, under "not-live".
+
+    No engine here sets a power level, to only observe is a switch of its own, and the hub defers only by hourly files
+    of carbon intensity.
+    """
+    asked = {
+        "levels": rules.watts == "levels",
+        "water-fill": rules.water_fill,
+        "recap": rules.recap,
+        "observe-only": rules.observe_only,
+        "price": rules.defer and rules.signal != "carbon",
+        "hourly": rules.defer and rules.signal == "carbon" and here.hourly is None,
+    }
+    return tuple(code for code, holds in asked.items() if holds)
 
 
 def propose(
@@ -53,7 +58,7 @@ def propose(
     rights.require(person, "rules.propose", now=now)
     lacking = not_live(here, rules)
     if lacking:
-        raise FabriqueError("rules.not-live", rules=rules.name, fields=", ".join(lacking))
+        raise FabriqueError("rules.not-live", rules=rules.name, why=list(lacking))
     _check_from(from_ms, now)
     told = asdict(rules)
     current = in_force(now)
