@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ class Slurm(Engine):
         self.mute = False  # the accounting database is away
         self.asked: list[tuple[int, int | None]] = []  # windows that were read
         self.machines: list[Node] = []
+        self.joules: dict[int, int] = {}  # what stands with the jobs' steps alone, in mJ
 
     def sbatch(self, job_id: int, **more: Any) -> QueuedJob:
         asked = Tres(cores=4, memory_mb=1_000, nodes=1, gpus={"": 1})
@@ -109,6 +110,9 @@ class Slurm(Engine):
         until = 1 << 62 if until_ms is None else until_ms
         touching = [r for r in self.book.values() if r.submitted_ms < until and (r.ended_ms or until) >= since_ms]
         return touching, list(self.unread)
+
+    def detailed(self, jobs: Collection[int]) -> Sequence[Record]:
+        return [replace(r, energy_mj=self.joules.get(r.job_id)) for r in self.book.values() if r.job_id in jobs]
 
     def nodes(self) -> Sequence[Node]:
         self._up()

@@ -381,6 +381,15 @@ def test_a_counter_that_can_t_be_is_not_believed(bench: ClusterBench) -> None:
     assert bench.row("1").runs.get().energy_provenance["basis"] == "modelled"
 
 
+def test_energy_that_stands_with_the_steps_is_asked_for_where_it_can_be_its_own(bench: ClusterBench) -> None:
+    bench.slurm.ran(1, T0, 10_000, given=Tres(cores=32, nodes=1, gpus={"": 4}))
+    bench.slurm.ran(2, T0, 10_000)
+    bench.slurm.joules = {1: 6_000_000, 2: 6_000_000}
+    bench.turn(60_000)
+    assert bench.row("1").runs.get().energy_mj == 6_000_000
+    assert bench.row("2").runs.get().energy_provenance["basis"] == "modelled"
+
+
 def test_energy_that_comes_late_corrects_the_run(bench: ClusterBench) -> None:
     whole = Tres(cores=32, nodes=1, gpus={"": 4})
     bench.slurm.ran(1, T0, 10_000, given=whole)

@@ -70,16 +70,22 @@ def told(here: ThisHub, cluster: Cluster, record: Record, handle: str) -> Told |
     )
 
 
+def is_alone(record: Record, cluster: Cluster) -> bool:
+    """Whether it had its nodes to itself."""
+    partition = partition_of(cluster, record.partition)
+    whole = max(record.given.nodes, 1) * partition.cores if partition else None
+    return bool(record.exclusive) or (whole is not None and record.given.cores >= whole)
+
+
 def own_energy(cluster: Cluster, record: Record, partition: ClusterPartition) -> int | None:
     """ConsumedEnergy, in mJ, where it is the job's own: it had its nodes to itself, or each job has a meter."""
     if record.energy_mj is None:
         return None
     nodes = max(record.given.nodes, 1)
-    alone = bool(record.exclusive) or record.given.cores >= nodes * partition.cores
     most_w = _drawn_w(record, partition) + nodes * partition.idle_w
     if record.energy_mj > _NO_COUNTER * most_w * (record.elapsed_ms + 60_000):
         return None
-    return record.energy_mj if alone or cluster.energy == "jobs" else None
+    return record.energy_mj if cluster.energy == "jobs" or is_alone(record, cluster) else None
 
 
 def _drawn_w(record: Record, partition: ClusterPartition) -> int:

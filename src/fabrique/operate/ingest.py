@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Final, Protocol, runtime_checkable
 
 from django.db import OperationalError, transaction
@@ -28,7 +29,7 @@ from fabrique.definitions.cluster import Cluster
 from fabrique.engines.slurm import ends
 from fabrique.engines.slurm.model import OURS, THEIRS, QueuedJob, Record, Unread, handle_of
 from fabrique.operate import decide
-from fabrique.operate.accounted import came_of, offer_of, told
+from fabrique.operate.accounted import came_of, is_alone, offer_of, told
 from fabrique.operate.books import Books
 from fabrique.operate.intake import ProjectOf, partition_of
 
@@ -39,6 +40,7 @@ OVERLAP_MS: Final = 3_600_000  # slurmdbd writes late
 DEEP_MS: Final = 72 * 3_600_000  # after it was away, as late as that
 DEEP_EVERY_MS: Final = 6 * 3_600_000
 SLICE_MS: Final = 6 * 3_600_000  # of one question to the accounting
+MOST_SLICES: Final = 200
 RUNAWAY_MS: Final = 3_600_000  # gone from the queue for so long while the accounting says it runs
 _AT_ONCE: Final = 200  # records in one transaction
 _RUNS: Final = ("RUNNING", "SUSPENDED")
@@ -50,6 +52,7 @@ class Accounting(Protocol):
     """An engine that keeps accounts of its own."""
 
     def records(self, since_ms: int, until_ms: int | None = None) -> tuple[Sequence[Record], Sequence[Unread]]: ...
+    def detailed(self, jobs: Collection[int]) -> Sequence[Record]: ...
     def arrivals(self) -> Sequence[QueuedJob]: ...
 
 
@@ -97,11 +100,12 @@ class Ingest:
         ]
         start = min(s for s in starts if s is not None)
         done: Counter[str] = Counter()
+        length = max(SLICE_MS, (now - start) // MOST_SLICES)
         while start < now:
-            stop = start + SLICE_MS
+            stop = start + length
             found, unread = accounting.records(start, stop if stop < now else None)
             reached = max(mark or 0, min(stop, now)) if mark is None or mark <= now else now
-            done += self._take(found, unread, epoch, reached, now=now)
+            done += self._take(accounting, found, unread, epoch, reached, now=now)
             self._runaways(found, accounting, now=now)
             start = stop
         return done
@@ -109,14 +113,21 @@ class Ingest:
     # --- a batch ----------------------------------------------------------------------------------------------
 
     def _take(
-        self, found: Sequence[Record], unread: Sequence[Unread], epoch: int | None, reached: int, *, now: int
+        self,
+        accounting: Accounting,
+        found: Sequence[Record],
+        unread: Sequence[Unread],
+        epoch: int | None,
+        reached: int,
+        *,
+        now: int,
     ) -> Counter[str]:
         """Oldest first: a job's attempts in their order."""
         engine, done = self.cluster.engine, Counter[str]()
         in_order = sorted({r.key: r for r in found}.values(), key=lambda r: (r.submitted_ms, r.started_ms or 0, r.key))
         kept = records.known(engine, [r.key for r in in_order])
-        todo: list[Record | Unread] = [r for r in in_order if not _is_settled(kept.get(r.key), r)]
-        todo += unread
+        fresh = [r for r in in_order if not _is_settled(kept.get(r.key), r)]
+        todo: list[Record | Unread] = [*self._with_energy(accounting, fresh), *unread]
         self._projects.clear()
         for i in range(0, len(todo) or 1, _AT_ONCE):
             some = todo[i : i + _AT_ONCE]
@@ -131,6 +142,17 @@ class Ingest:
                 if i + _AT_ONCE >= len(todo):
                     records.advance(engine, reached)
         return done
+
+    def _with_energy(self, accounting: Accounting, fresh: Sequence[Record]) -> list[Record]:
+        """What came is read with its steps where that may tell its own energy; asked once, outside any transaction."""
+        over = [r for r in fresh if ends.has_ended(r) and r.energy_mj is None and len(r.nodes) == 1]
+        alone = [r for r in over if self.cluster.energy == "jobs" or is_alone(r, self.cluster)]
+        try:
+            energies = {r.key: r.energy_mj for r in accounting.detailed({r.job_id for r in alone})}
+        except FabriqueError as error:
+            log.warning("engine %s: energies are modelled: %s", self.cluster.engine, error)
+            return list(fresh)
+        return [replace(r, energy_mj=energies[r.key]) if energies.get(r.key) else r for r in fresh]
 
     def _apart(self, acts: ledger.Batch, shelf: Shelf, one: Record | Unread, *, now: int) -> str:
         """One that can't be booked is set aside with its reason, and stops no other."""

@@ -5,7 +5,7 @@ A handle is a run's intent, or `slurm-<id>-<submission>` for a job that came by 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -72,6 +72,11 @@ class OwnDoor:
         with Answering():
             found, unread = self.transport.records(since_ms=since_ms, until_ms=until_ms)
             return [self._sight.vouched(record) for record in found], unread
+
+    def detailed(self, jobs: Collection[int]) -> Sequence[Record]:
+        """The records of these jobs with what they used, energy too, which stands with their steps."""
+        with Answering():
+            return [self._sight.vouched(record) for record in self.transport.records(jobs=jobs)[0]] if jobs else []
 
     def hold(self, intents: Sequence[str]) -> None:
         """Raises `engine.refused` for those that have started; the others are held. A run to come begins held."""

@@ -46,14 +46,19 @@ def queue(output: bytes, fields: Sequence[str], token: str) -> tuple[list[Queued
 
 
 def records(output: bytes, fields: Sequence[str], token: str) -> tuple[list[Record], list[Unread]]:
-    """A job's steps follow it, where they were asked for: they have the memory that was used."""
+    """A job's steps follow it, where they were asked for: they have the memory that was used.
+
+    Its energy stands with the step of its script. That counts the first node alone: it is the job's where it had one.
+    """
     found: list[Record] = []
     elements, unread = _each(_counted_rows(output, len(fields), token), fields, token, _record_or_step)
     for one in elements:
         if isinstance(one, Record):
             found.append(one)
         elif found and found[-1].job_id == one[0]:
-            found[-1] = replace(found[-1], max_rss_bytes=max(found[-1].max_rss_bytes or 0, one[1]) or None)
+            last = found[-1]
+            energy = one[2] if last.energy_mj is None and len(last.nodes) == 1 else last.energy_mj
+            found[-1] = replace(last, max_rss_bytes=max(last.max_rss_bytes or 0, one[1]) or None, energy_mj=energy)
     return found, unread
 
 
@@ -123,13 +128,14 @@ def queued_job(row: Row, raw: bytes = b"") -> QueuedJob:
     )
 
 
-def _record_or_step(row: Row, raw: bytes) -> Record | tuple[int, int]:
-    """A job's record, or (its id, bytes) of one of its steps."""
+def _record_or_step(row: Row, raw: bytes) -> Record | tuple[int, int, int | None]:
+    """A job's record, or (its id, bytes, the energy of its script) of one of its steps."""
     job, step, _ = row["JobIDRaw"].partition(".")
     if not step:
         return record(row, raw)
     used = words.text(row.get(DETAIL, ""))
-    return words.needed(words.number(job), "id"), words.size(used, 1) if used else 0
+    energy = tres.millijoules(row["ConsumedEnergyRaw"]) if step == "batch" else None
+    return words.needed(words.number(job), "id"), words.size(used, 1) if used else 0, energy
 
 
 def record(row: Row, raw: bytes) -> Record:

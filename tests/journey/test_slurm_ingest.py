@@ -1,0 +1,119 @@
+"""What really ran on a live Slurm, to the second: twenty jobs that end in every way, and energy by its own counters."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.journey.slurm_hub import SlurmHub, open_hub, until
+
+if TYPE_CHECKING:
+    from tools.slurm_lab.lab import SlurmLab
+
+pytestmark = pytest.mark.slurm
+WATTS = 700
+
+
+@pytest.fixture(scope="module")
+def hub(make_slurm_lab: Callable[..., SlurmLab]) -> Iterator[SlurmHub]:
+    with open_hub(make_slurm_lab, energy=True) as made:
+        yield made
+
+
+def reconciled(hub: SlurmHub, since_s: float) -> tuple[int, Any]:
+    begin = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(since_s - 1))
+    done = hub.home.run("slurm", "reconcile", "--since", begin, "--json")
+    return done.returncode, json.loads(done.stdout)
+
+
+def ids(hub: SlurmHub) -> str:
+    return hub.lab.run("squeue", "-h", "-t", "PD,R,CG,S", "-o", "%A").stdout.strip()
+
+
+def test_twenty_jobs_that_end_in_every_way_reconcile_to_the_second(hub: SlurmHub) -> None:
+    """Half of them while no loop runs; a node dies under one, one is requeued, tasks of an array, two nodes."""
+    since = time.time()
+    alice, bob = hub.users
+    one = ("--gres=gpu:h100:1", "-t", "2")
+    hub.sbatch(alice, *one, "-a", "1-4", script="sleep 2")
+    hub.sbatch(bob, "--gpus-per-node=h100:2", "-N", "2", "-t", "2", script="sleep 3")
+    hub.sbatch(bob, "--gpus-per-task=1", "-n", "2", "-t", "2", script="sleep 1")
+    hub.sbatch(alice, "--exclusive", "-N", "1", *one, script="sleep 2")
+    hub.sbatch(alice, *one, script="exit 3")
+    hub.sbatch(bob, "-c", "4", "-t", "2", script="sleep 2")
+    hub.sbatch(alice, "--gres=gpu:1", "-t", "2", script="kill -9 $$")
+    cancelled = hub.sbatch(bob, *one, script="sleep 60")
+    requeued = hub.sbatch(alice, "--requeue", *one, script='sleep "${SLURM_RESTART_COUNT:-60}"')
+    doomed = hub.sbatch(bob, "--no-requeue", "-w", hub.lab.nodes[2], *one, script="sleep 60")
+    running = (doomed, requeued, cancelled)
+    with hub.operating():
+        until(lambda: all(hub.shown(job, "State") == "RUNNING" for job in running), 60, lambda: _queue(hub))
+        hub.lab.node_kill(hub.lab.nodes[2])
+        hub.lab.run("scontrol", "requeue", str(requeued))
+        hub.lab.run("scancel", str(cancelled))
+        hub.lab.run("scontrol", "update", f"NodeName={hub.lab.nodes[2]}", "State=DOWN", "Reason=test")
+        until(lambda: str(doomed) not in ids(hub), 60, lambda: _queue(hub))
+    with hub.operating():
+        until(lambda: not ids(hub), 60, lambda: _queue(hub))
+        until(lambda: reconciled(hub, since)[0] == 0, 60, lambda: reconciled(hub, since))
+    code, found = reconciled(hub, since)
+    assert (code, found["off"], found["unread"]) == (0, [], 0)
+    assert sum(row["runs"] for row in found["sums"]) == len(
+        [row for row in hub.sacct(since) if row["NodeList"] not in ("", "None assigned")]
+    )
+    books = hub.books(since)
+    assert books.ledger_ok and books.open_holds == 0
+    said = hub.by_accounting(since)
+    assert {who: sorted(sums.values()) for who, sums in books.charged.items()} == {
+        who: sorted(sums.values()) for who, sums in said.items()
+    }
+    failed = [run for run in books.runs if run["reason"] == "end.node-failed"]
+    assert len(failed) == 1
+    assert books.refunded[bob.account] == {k: int(v) for k, v in failed[0]["charged"].items() if k.startswith("acc-ms")}
+    hub.lab.node_start(hub.lab.nodes[2])
+    hub.lab.run("scontrol", "update", f"NodeName={hub.lab.nodes[2]}", "State=RESUME")
+    hub.lab.wait_for_nodes()
+
+
+def test_what_ran_while_the_hub_was_away_is_read_by_the_command_once(hub: SlurmHub) -> None:
+    since = time.time()
+    alice = hub.users[0]
+    job = hub.sbatch(alice, "--gres=gpu:h100:1", "-t", "2", script="sleep 2")
+    hub.lab.run("scontrol", "release", str(job))
+    until(lambda: str(job) not in ids(hub), 60)
+    until(lambda: any(r["End"] != "Unknown" for r in hub.sacct(since)), 20)
+    assert reconciled(hub, since)[0] == 1
+    assert hub.answer("slurm", "ingest")["booked"] == 1
+    assert hub.answer("slurm", "ingest")["booked"] == 0
+    assert reconciled(hub, since)[0] == 0
+
+
+def test_a_job_alone_on_its_node_is_charged_what_its_counter_says(hub: SlurmHub) -> None:
+    """A meter file that rises by 700 W; the plugin reports it, and the run is charged ConsumedEnergy to the joule."""
+    since, alice, node = time.time(), hub.users[0], hub.lab.nodes[0]
+    with hub.operating():
+        began = time.monotonic()
+        job = hub.sbatch(alice, "--exclusive", "-w", node, "--gres=gpu:h100:1", "-t", "2", script="sleep 6")
+        while str(job) in ids(hub):
+            hub.lab.meter(node, int((time.monotonic() - began) * WATTS * 1000), WATTS)
+            time.sleep(0.2)
+            assert time.monotonic() - began < 90, hub.log()
+        line = ["sacct", "-n", "-P", "-j", f"{job}.batch", "-o", "ConsumedEnergyRaw"]
+        joules = until(lambda: _energy(hub.lab.run(*line).stdout), 20)
+        until(lambda: _charged(hub, since) == joules * 1000, 60, lambda: (joules, hub.books(since).runs, hub.log()))
+
+
+def _queue(hub: SlurmHub) -> str:
+    return hub.lab.run("squeue", "-o", "%i %j %T %r %p %k").stdout + hub.log()[-2000:]
+
+
+def _energy(said: str) -> int:
+    first = said.strip().split("|")[0]
+    return int(first) if first.isdecimal() and 0 < int(first) < 1 << 40 else 0
+
+
+def _charged(hub: SlurmHub, since_s: float) -> int:
+    return sum(int(run["charged"].get("mJ", 0)) for run in hub.books(since_s).runs)
