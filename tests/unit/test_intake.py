@@ -333,3 +333,15 @@ def test_shares_are_of_what_the_watts_let_be_had(bench: ClusterBench, monkeypatc
     assert decide.powered_ppm(here) == 0
     monkeypatch.setattr(here, "cap_w", None)
     assert decide.powered_ppm(here) == 1_000_000
+
+
+def test_what_starts_in_one_turn_is_held_in_one_entry_and_only_as_far_as_the_budget_goes(bench: ClusterBench) -> None:
+    from fabrique.apps.ledger.models import Entry
+
+    for job_id in range(1, 5):  # of 30 hours each: a hundred are there
+        bench.slurm.sbatch(job_id, limit_ms=30 * HOUR_MS)
+    bench.turn()
+    assert Entry.objects.filter(kind="hold").count() == 1
+    assert [bench.status(bench.row(str(n))) for n in range(1, 5)] == ["starting"] * 3 + ["pending"]
+    assert bench.row("4").reason["code"] == "wait.budget-held"
+    assert verify().ok

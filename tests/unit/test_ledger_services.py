@@ -50,6 +50,23 @@ def test_a_batch_that_raises_writes_nothing() -> None:
 
 
 @pytest.mark.django_db
+def test_a_part_that_raises_leaves_no_trace_in_its_batch() -> None:
+    fund()
+    known = hold(100)
+    with ledger.batch("cycle", {}, now=4) as acts:
+        acts.hold("a", "p", [Amount(CPU, 300)], FROZEN, uuid.uuid4())
+        with pytest.raises(ZeroDivisionError), acts.apart_in_lines():
+            acts.release(acts.holds([known.pk])[known.pk])
+            acts.hold("a", "p", [Amount(CPU, 500)], FROZEN, uuid.uuid4())
+            raise ZeroDivisionError
+        assert acts.balance("allocation:a:available", CPU) == 600
+        acts.hold("a", "p", [Amount(CPU, 600)], FROZEN, uuid.uuid4())
+    assert ledger.balance("allocation:a:held", CPU) == 1_000
+    assert Hold.objects.filter(settled__isnull=True).count() == 3
+    assert verify().ok
+
+
+@pytest.mark.django_db
 def test_a_hold_is_settled_once() -> None:
     fund()
     held = hold(600)
