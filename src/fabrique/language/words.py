@@ -81,9 +81,7 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "not-live": {  # what a rule set asks for that the live hub can't do: sentences
         "levels": msg("They choose a power level for each job, and no engine here sets one."),
-        "water-fill": msg(
-            "They give left-over power to jobs that run, and no engine here raises a run's level."
-        ),
+        "water-fill": msg("They give left-over power to jobs that run, and no engine here raises a run's level."),
         "recap": msg("They lower the power of jobs that run when the cap falls, and no engine here can."),
         "observe-only": msg("They only observe: after a restore that is a switch of its own."),
         "price": msg("They put jobs off by price, and the hub puts jobs off by carbon intensity alone."),
@@ -274,6 +272,27 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "direct": msg("direct"),
         "consumption": msg("consumption"),
         "production": msg("production"),
+        "unstated": msg("scope not stated"),
+    },
+    "factor-how": {  # how a factor was come by
+        "actual": msg("as it was"),
+        "partly bridged": msg("partly bridged"),
+        "forecast": msg("forecast"),
+        "daily-persistence": msg("as on the day before"),
+        "last-value": msg("the last value known"),
+    },
+    "how": {  # the counter, the rule or the model behind an energy: what our meters and the books say of it
+        "linear in processor time": msg("linear in processor time"),
+        "no meter answered": msg("no meter answered"),
+        "what was allocated, at its most": msg("what was allocated, at its most"),
+        "idle power, and what is allocated at its most": msg("idle power, and what is allocated at its most"),
+        "its nodes' meters, by devices and cores over time": msg("its nodes' meters, by devices and cores over time"),
+        "Slurm's energy counter of each node": msg("Slurm's energy counter of each node"),
+        "Slurm's watts of each node": msg("Slurm's watts of each node"),
+        "amdsmi_get_power_info, sampled": msg("amdsmi_get_power_info, sampled"),
+        "hl-smi power.draw, sampled": msg("hl-smi power.draw, sampled"),
+        "xpu-smi GPU power, sampled": msg("xpu-smi GPU power, sampled"),
+        "nvmlDeviceGetPowerUsage, sampled": msg("nvmlDeviceGetPowerUsage, sampled"),
     },
     "sovereignty": {
         "site-jurisdiction": msg("Law of the site"),

@@ -9,6 +9,7 @@ from fabrique.apps.reports.assumptions import Assumption, rate_name
 from fabrique.apps.reports.statement import StatementLine
 from fabrique.core import reasons
 from fabrique.core.units import MG, MJ, is_money
+from fabrique.language import provenance
 from fabrique.language.marks import msg
 from fabrique.language.say import Speaker
 
@@ -64,7 +65,7 @@ def cause(facts: Mapping[str, object], speaker: Speaker) -> str:
 def energy(data: object, speaker: Speaker) -> str:
     if not isinstance(data, Mapping) or "basis" not in data:
         return speaker.text("Energy: provenance not recorded.")
-    how, error = str(data.get("how", "")), data.get("error_permille")
+    how, error = provenance.how(speaker, str(data.get("how", ""))), data.get("error_permille")
     if data.get("basis") == "measured":
         return speaker.text("Energy measured: {how}.", how=how)
     if data.get("basis") == "attributed":
@@ -76,7 +77,7 @@ def energy(data: object, speaker: Speaker) -> str:
 
 def factor(data: object, speaker: Speaker) -> str:
     if isinstance(data, str) and data:
-        return speaker.text("Carbon factor: {factor}.", factor=data)
+        return speaker.text("Carbon factor: {factor}.", factor=provenance.carbon_factor(speaker, data))
     if not isinstance(data, Mapping):
         return speaker.text("Carbon factor: not recorded.")
     sort = [data.get(name) for name in ("kind", "scope", "basis", "method")]
@@ -95,9 +96,8 @@ def assumption(assumed: Assumption, speaker: Speaker) -> str:
     """One assumption as a sentence."""
     if assumed.code == "rate-assumed":
         return speaker.text("The rate {rate} is an assumption: the hub published none.", rate=assumed.about)
+    how = provenance.how(speaker, assumed.about)
     if assumed.error_permille is None:
-        return speaker.text("Energy comes from a model ({how}) whose error is not published.", how=assumed.about)
+        return speaker.text("Energy comes from a model ({how}) whose error is not published.", how=how)
     error = speaker.percent(assumed.error_permille)
-    return speaker.text(
-        "Energy comes from a model ({how}) with an error up to {error}.", how=assumed.about, error=error
-    )
+    return speaker.text("Energy comes from a model ({how}) with an error up to {error}.", how=how, error=error)

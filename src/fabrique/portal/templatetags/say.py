@@ -12,7 +12,7 @@ from fabrique.charts import Chart
 from fabrique.core.errors import FabriqueError
 from fabrique.core.reasons import Reason, from_json
 from fabrique.core.units import Amount, unit
-from fabrique.language import Speaker
+from fabrique.language import Speaker, provenance
 from fabrique.portal.speaker import current
 
 register = template.Library()
@@ -59,6 +59,12 @@ def energy(mj: int | None) -> str:
 @register.filter
 def carbon(mg: int | None) -> str:
     return unknown(current()) if mg is None else current().carbon(mg)
+
+
+@register.filter
+def carbon_factor(text: str) -> str:
+    """A factor as the books name it."""
+    return provenance.carbon_factor(current(), text)
 
 
 @register.filter
