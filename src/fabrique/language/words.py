@@ -280,6 +280,7 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "forecast": msg("forecast"),
         "daily-persistence": msg("as on the day before"),
         "last-value": msg("the last value known"),
+        "published": msg("published beforehand"),
     },
     "how": {  # the counter, the rule or the model behind an energy: what our meters and the books say of it
         "linear in processor time": msg("linear in processor time"),
