@@ -1,0 +1,126 @@
+"""What fails on a cluster while forty jobs go through: nothing is lost, doubled or mischarged, live on a real Slurm."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.journey.slurm_hub import CORE, DEVICE, ROOT, libfaketime, until
+from tests.journey.slurm_stream import Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.journey.slurm_hub import SlurmHub
+
+pytestmark = pytest.mark.slurm
+
+
+def test_a_dead_controller_a_dead_node_and_hands_behind_our_back(slurm_hub: SlurmHub) -> None:
+    hub, lab = slurm_hub, slurm_hub.lab
+    alice, bob = hub.users
+    stream = Stream(hub, seed=4)
+    with hub.operating():
+        stream.some(12, through_us=2)
+        written, sent = lab.folder / "state" / "job_state", time.time()
+        until(lambda: written.exists() and written.stat().st_mtime > sent, 20)  # else Slurm itself forgets the last
+        lab.stop_controller(kill=True)
+        time.sleep(2)
+        lab.start_controller()
+        lab.wait_for_nodes()
+        stream.some(6)
+        # hands behind our back: at jobs that wait, that were released, that run
+        runs = stream.one(alice, "--gres=gpu:1", seconds=6)
+        ends = stream.one(bob, "-c2", seconds=60)
+        dies = stream.one(bob, "-c2", "-w", "gpu03", seconds=5)
+        stays_dead = stream.one(alice, "--gres=gpu:1", "-w", "gpu03", "--no-requeue", seconds=60)
+        for job in (runs, ends, dies, stays_dead):
+            stream.running(job)
+        waits = stream.one(alice, "-N", "3", "--exclusive", "--gres=gpu:8", seconds=2)
+        until(lambda: hub.shown(waits, "Comment").startswith("fabrique: "), 30, hub.log)
+        released = stream.one(bob, "-c1", "--begin=now+1hour", seconds=1)
+        until(lambda: hub.shown(released, "Reason") == "BeginTime", 30, hub.log)
+        lab.run("scontrol", "requeue", str(runs))
+        lab.run("scancel", str(ends), user=bob.login)
+        lab.run("scancel", str(waits), user=alice.login)
+        lab.node_kill(3)
+        lab.run("scontrol", "update", "nodename=gpu03", "state=down", "reason=power")
+        stream.some(8, through_us=1)
+        lab.run("scancel", str(released), user=bob.login)
+        lab.node_start(3)
+        until(lambda: not lab.run("scontrol", "update", "nodename=gpu03", "state=resume", check=False).returncode, 10)
+        stream.some(6)
+        stream.arrived()
+        books = hub.assert_books_are_sacct_s(stream.began, stream.sent, 90)
+    by_job = {job: [run for run in books.runs if run["job"] == str(job)] for job in stream.ids}
+    assert [run["reason"] for run in by_job[stays_dead]] == ["end.node-failed"]
+    assert [run["reason"] for run in by_job[dies]] == ["end.node-failed", "end.completed"]
+    assert [run["reason"] for run in by_job[runs]] == ["end.preempted", "end.completed"]
+    assert [run["reason"] for run in by_job[ends]] == ["end.cancelled"]
+    assert [run for run in by_job[waits] + by_job[released] if run["charged"]] == []
+    failed = [run for run in books.runs if run["reason"] == "end.node-failed"]
+    back = sum(int(v) for run in failed for unit, v in run["charged"].items() if unit in (DEVICE, CORE))
+    assert back > 0 and back == sum(v for one in books.refunded.values() for v in one.values())
+    assert books.quarantined == []
+
+
+def test_an_accounting_that_is_away_and_a_clock_that_steps(slurm_hub: SlurmHub, missing: Callable[[str], None]) -> None:
+    hub, lab = slurm_hub, slurm_hub.lab
+    library = libfaketime()
+    if library is None:
+        missing("libfaketime is not installed")
+    clock = hub.home.path.parent / "clock"
+
+    def step(seconds: int) -> None:
+        new = clock.with_suffix(".new")
+        new.write_text(f"{seconds:+d}\n")
+        new.replace(clock)
+
+    step(0)
+    fake = {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
+    stream = Stream(hub, seed=11)
+    with hub.operating(**fake):
+        stream.some(8)
+        for seconds in (300, -300, 0):  # with the accounting there
+            step(seconds)
+            stream.some(3)
+            time.sleep(2)
+        lab.stop_database()
+        away = time.monotonic()
+        stream.some(10, through_us=2)
+        for seconds in (240, -180, 0):
+            step(seconds)
+            stream.some(3)
+            time.sleep(3)
+        stream.arrived()
+        time.sleep(max(0.0, 61 - (time.monotonic() - away)))
+        lab.start_database()
+        books = hub.assert_books_are_sacct_s(stream.began, stream.sent, 90)
+    assert books.by_status == {"completed": stream.sent}, books
+    assert books.quarantined == [] and not any(books.refunded.values())
+
+
+def test_a_loop_that_is_killed_at_any_instant_and_two_at_once(slurm_hub: SlurmHub) -> None:
+    hub = slurm_hub
+    began = time.time()
+    command = [sys.executable, str(Path(__file__).with_name("slurm_crash.py")), str(hub.lab.folder), "20", "7"]
+    needs = zip(hub.users, ("accelerators: 1", "cores: 2"), strict=True)
+    people = [word for user, need in needs for word in (user.email, user.login, user.project, user.account, need)]
+    environment = {**hub.home.environment, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
+    done = subprocess.run([*command, *people], env=environment, capture_output=True, text=True, timeout=200, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout)
+    assert told["kills"] == 20
+    books = hub.assert_books_are_sacct_s(began, told["submitted"], 5)
+    assert books.by_status == {"completed": told["submitted"]}, books
