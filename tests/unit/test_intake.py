@@ -167,6 +167,20 @@ def test_an_attempt_whose_end_is_known_late_ends_not_the_next_one(bench: Cluster
     assert (bench.status(row), row.runs.count(), verify().ok) == ("completed", 2, True)
 
 
+def test_what_no_budget_limits_is_granted_as_it_is_used(bench: ClusterBench) -> None:
+    """It runs on cores, at the door, and its award is in accelerators alone."""
+    cores = unit("core-ms:local-core")
+    bench.slurm.sbatch(9, asked=Tres(cores=4, nodes=1), given=Tres(cores=4, nodes=1))
+    bench.slurm.starts(9, T0)
+    bench.turn()
+    bench.slurm.ends(9, T0 + 60_000, exit_code=0)
+    bench.turn(60_000)
+    allocation = str(bench.project.allocations.get().id)
+    assert ledger.balance(booking.account(allocation, "used"), cores) == 4 * 60_000
+    assert ledger.balance("hub:overrun", cores) == 0
+    assert verify().ok
+
+
 def test_a_requeue_is_another_run_of_the_same_job_and_waits_held(bench: ClusterBench) -> None:
     job = bench.slurm.sbatch(5)
     bench.turn()

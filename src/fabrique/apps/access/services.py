@@ -288,7 +288,10 @@ def _code() -> str:
 
 
 def _award(application: Application, mode: Mode, why: Reason, officer: Person | None, *, now: int) -> Application:
-    """Project, award, allocation and its hours in the ledger. Raises `award.no-capacity`, `award.kind-not-connected`."""
+    """Project, award, allocation, and its hours in the ledger.
+
+    Raises `award.no-capacity`, `award.kind-not-connected`.
+    """
     values, _ = forms.checked(mode, application.form)
     unit = facts.unit_asked(values)
     amount = Amount(unit, asked_ms(values) or 0)

@@ -103,8 +103,8 @@ def _attempts(jobs: Collection[int]) -> Counter[int]:
 def admit_running(job: Job, placement: Placement, started_ms: int, why: Reason, epoch: int, *, now: int) -> Run | None:
     """The hold and the run of a job that started at its engine's own door, without our word.
 
-    What its budget can't cover is not held: it will be overrun. None when the job has a run already. Raises
-    `lease.lost`.
+    What its budget can't cover is not held: it will be overrun. What it has no budget in is granted as it is used. None
+    when the job has a run already. Raises `lease.lost`.
     """
     ledger.lock()
     check_lease(epoch)
@@ -115,7 +115,8 @@ def admit_running(job: Job, placement: Placement, started_ms: int, why: Reason, 
         return None
     hold_id = uuid.uuid4()
     with ledger.batch("hold", {"epoch": epoch, "own-door": row.door}, now=now) as acts:
-        amounts = [Amount(u, min(v, _room(acts, row, u))) for u, v in sorted(placement.hold.items())]
+        limited = acts.policies(str(row.allocation_id))  # what no budget limits is granted as it is used
+        amounts = [Amount(u, min(v, _room(acts, row, u))) for u, v in sorted(placement.hold.items()) if u in limited]
         acts.hold(str(row.allocation_id), row.allocation.pool, amounts, placement.frozen, hold_id)
     run = _run(row, placement, hold_id, _attempts([row.pk])[row.pk] + 1, now=now)
     run.state, run.started_ms, run.seen_ms = RunState.RUNNING, started_ms, now

@@ -141,8 +141,8 @@ class Batch:
         self._settled.append(hold)
 
     def write(self) -> Entry | None:
-        """The entry with all acts so far; None when there was none."""
-        if not self._lines:
+        """The entry with all acts so far, a hold of what nothing limits too; None when there was none."""
+        if not self._lines and not self._opened:
             return None
         self.entry = _write(self.kind, self.cause, self._lines, self.now)
         for row in self._opened:
