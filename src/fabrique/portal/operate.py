@@ -31,7 +31,8 @@ from fabrique.core.job import JobState
 from fabrique.meters.detect import discover
 from fabrique.meters.modelled import CoreModel
 from fabrique.meters.protocol import Meter
-from fabrique.operate.engines import reader
+from fabrique.operate.cluster_metering import ClusterMetering
+from fabrique.operate.engines import reader, transport_of
 from fabrique.operate.loop import LEASE_MS
 from fabrique.operate.resume import forgotten
 from fabrique.operate.resume import resume as let_act
@@ -134,7 +135,10 @@ def loop_state(now: int) -> LoopState:
 
 
 def meters(here: ThisHub) -> list[Meter]:
-    """Every meter this program knows, there or not."""
+    """Every meter this program knows, there or not; of a hub on a cluster, its nodes'."""
+    cluster = here.deployment.cluster
+    if cluster is not None:
+        return [ClusterMetering(here, cluster, transport_of(cluster).nodes).meter]
     return discover(CoreModel(here.core_idle_w, here.core_max_w, here.model_error_permille))
 
 
