@@ -291,4 +291,6 @@ def test_a_question_left_open_is_asked_for_not_held_against(english: Home) -> No
 
 
 def test_the_durations_that_a_mode_gives_are_named(english: Home) -> None:
-    assert " 1, 2, 3\n" in english.run("apply", "--mode", "lasalle_startup", "--show").stdout
+    shown = english.run("apply", "--mode", "lasalle_startup", "--show").stdout
+    assert " 1, 2, 3\n" in shown
+    assert "local-core: 1 … 5,000\n" in shown and "1000000000000" not in shown  # the mode's sizes, not the field's

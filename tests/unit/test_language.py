@@ -226,3 +226,23 @@ def test_complaints_are_said_with_their_place() -> None:
 def test_any_writing_of_a_language_is_understood() -> None:
     codes = {"fr-CA": "fr-ca", "fr_CA": "fr-ca", "fr-LU": "fr", "FR": "fr", "de": "en", "": "en", "en-CA": "en"}
     assert {text: Speaker(text).language for text in codes} == codes
+
+
+@pytest.mark.parametrize("language", ["en", "fr", "fr-ca"])
+def test_what_was_typed_is_given_back_as_it_was(language: str) -> None:
+    error = FabriqueError("twin.option", option="--from", given="2020", example="2026-01-31T00:00Z")
+    assert "2020" in Speaker(language).error(error)
+    assert "1234" in Speaker(language).error(FabriqueError("twin.job", job="1234"))
+
+
+def test_one_free_device_is_no_plural_in_french() -> None:
+    why = reason("wait.cores", partition="gpu", asked=1, free=1)
+    assert Speaker("fr").reason(why).endswith("demandés\u00a0: 1, libres\u00a0: 1.")
+
+
+def test_what_stands_between_backticks_is_code_and_nothing_else_is_markup() -> None:
+    from fabrique.portal.templatetags.say import code
+
+    assert code("a `b<c` & d") == "a <code>b&lt;c</code> &amp; d"
+    assert code("`x` and `y") == "<code>x</code> and `y"
+    assert code("<b>") == "&lt;b&gt;"

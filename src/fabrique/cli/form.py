@@ -152,8 +152,20 @@ def values(desk: Desk, mode: Mode, field: Field) -> str:
         return "CA, FR, LU …"
     if field.kind == "date":
         return "2026-11-21"
-    bounds = [str(b) for b in (field.least, field.most) if b is not None]
+    if field.id == "hours":
+        return "; ".join(_hours(desk, mode))
+    bounds = [desk.say.number(b) for b in (field.least, field.most) if b is not None]
     return " … ".join(bounds) if field.kind == "integer" else ""
+
+
+def _hours(desk: Desk, mode: Mode) -> Iterator[str]:
+    """What the mode lets one ask of each kind that this hub has, and not what the field could hold."""
+    from fabrique.core.units import device_of
+
+    for kind, unit in sorted(desk.here.units.items()):
+        size = mode.size(device_of(unit))
+        least = desk.say.number(size.least or 1)
+        yield f"{kind}: {least} … {'' if size.most is None else desk.say.number(size.most)}".rstrip()
 
 
 def rows(desk: Desk, mode: Mode) -> Iterator[tuple[str, str, str]]:

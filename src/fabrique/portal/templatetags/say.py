@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import date as calendar_date
 
 from django import template
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from fabrique.charts import Chart
@@ -59,6 +60,22 @@ def energy(mj: int | None) -> str:
 @register.filter
 def carbon(mg: int | None) -> str:
     return unknown(current()) if mg is None else current().carbon(mg)
+
+
+@register.filter
+def code(text: str) -> SafeString:
+    """What stands between backticks as code; the rest is text."""
+    return format_html_join(
+        "", "{}", ((format_html("<code>{}</code>", part) if odd else part,) for part, odd in _parts(text))
+    )
+
+
+def _parts(text: str) -> list[tuple[str, bool]]:
+    """The pieces between backticks, each with whether it is code; a backtick without its fellow stays."""
+    pieces = text.split("`")
+    if len(pieces) % 2 == 0:
+        pieces[-2:] = ["`".join(pieces[-2:])]
+    return [(piece, index % 2 == 1) for index, piece in enumerate(pieces)]
 
 
 @register.filter
