@@ -236,7 +236,7 @@ def test_what_was_typed_is_given_back_as_it_was(language: str) -> None:
 
 
 def test_one_free_device_is_no_plural_in_french() -> None:
-    why = reason("wait.cores", partition="gpu", asked=1, free=1)
+    why = reason("wait.cores", partition="gpu", asked=1_000, free=1_000)
     assert Speaker("fr").reason(why).endswith("demandés\u00a0: 1, libres\u00a0: 1.")
 
 

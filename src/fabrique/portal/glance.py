@@ -10,12 +10,14 @@ from typing import Final
 
 from fabrique.apps.energy.models import Window
 from fabrique.apps.jobs.models import HubState, Job, Run, RunState
+from fabrique.apps.names import pool_name
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core.carbon import Factor
 from fabrique.core.errors import FabriqueError
 from fabrique.core.job import JobState
 from fabrique.core.reasons import Reason, from_json
 from fabrique.core.units import Unit
+from fabrique.language import Speaker
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
@@ -203,25 +205,22 @@ def pools(here: ThisHub, *, now: int, language: str = "en") -> list[PoolUse]:
         lived = max(min(ended or now, now) - max(started or now, since), 0)
         used[Unit(unit), pool] += share * lived // 1000
     units = sorted({unit for unit, _ in used}) or sorted(here.units.values())[:1]
-    names = _pool_names(here, language)
+    assumed = _assumed_shares(here)
     found = []
     for unit in units:
         total = sum(ms for (u, _), ms in used.items() if u == unit)
         for pool in sorted(set(here.shares) | {p for u, p in used if u == unit}):
             mine = used[unit, pool]
             ppm = mine * 1_000_000 // total if total else 0
-            name, assumed = names.get(pool, (pool, False))
-            found.append(PoolUse(pool, name, unit, mine, ppm, here.shares.get(pool), assumed))
+            name = pool_name(pool, Speaker(language))
+            found.append(PoolUse(pool, name, unit, mine, ppm, here.shares.get(pool), pool in assumed))
     return found
 
 
-def _pool_names(here: ThisHub, language: str) -> Mapping[str, tuple[str, bool]]:
-    """Pool -> its name, and whether a share of it rests on an assumption."""
+def _assumed_shares(here: ThisHub) -> set[str]:
+    """The pools of which a share rests on an assumption."""
     shares = [share for machine in here.hub.machines for share in machine.shares]
-    assumed = {share.pool for share in shares if share.ppm.rests_on_assumption}
-    french = language.startswith("fr")
-    names = {p.id: str((french and p.name_fr) or p.name.best or p.id) for p in here.hub.pools}
-    return {pool: (name[:1].upper() + name[1:], pool in assumed) for pool, name in names.items()}
+    return {share.pool for share in shares if share.ppm.rests_on_assumption}
 
 
 def waiting(pending: Iterable[tuple[int, Mapping[str, object]]]) -> list[Waiting]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from fabrique.apps import names
 from fabrique.apps.reports import notes
 from fabrique.apps.reports.document import UNPROVEN, fingerprint
 from fabrique.apps.reports.picture import hours_picture
@@ -99,7 +100,7 @@ def sheet(statement: Statement, speaker: Speaker) -> Sheet:
     numbered = notes.Notes(speaker)
     is_pool = statement.kind == "pool"
     title = (
-        speaker.text("Statement of pool {id}", id=statement.id)
+        speaker.text("Statement of pool {id}", id=names.pool_name(statement.id, speaker))
         if is_pool
         else speaker.text("Statement of project {id}", id=statement.id)
     )
@@ -170,8 +171,8 @@ def _allocation(part: AllocationPart, statement: Statement, speaker: Speaker, nu
     lead = speaker.text(
         "Project {project}, pool {pool}, access mode {mode}, from {start} to {end}.",
         project=part.project,
-        pool=part.pool,
-        mode=part.mode,
+        pool=names.pool_name(part.pool, speaker),
+        mode=names.mode_name(part.mode, speaker),
         start=speaker.date(part.starts_ms),
         end=speaker.date(part.ends_ms),
     )

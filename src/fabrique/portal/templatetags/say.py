@@ -9,6 +9,7 @@ from django import template
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
+from fabrique.apps import names
 from fabrique.charts import Chart
 from fabrique.core.errors import FabriqueError
 from fabrique.core.reasons import Reason, from_json
@@ -134,6 +135,18 @@ def day(when: int | calendar_date | None) -> str:
 def kind(value: str) -> str:
     """The name people know an accelerator, core or QPU kind by."""
     return current().kind(value)
+
+
+@register.filter
+def pool(value: str) -> str:
+    """The name of a pool by its id."""
+    return names.pool_name(value, current())
+
+
+@register.filter
+def mode(value: str) -> str:
+    """The name of an access mode by its id."""
+    return names.mode_name(value, current())
 
 
 @register.filter
