@@ -18,6 +18,7 @@ from fabrique.apps.ledger.models import Hold
 from fabrique.apps.ledger.verify import verify
 from fabrique.core.admission.filter import bounds
 from fabrique.core.booking import Frozen
+from fabrique.core.clock import has_passed
 from fabrique.core.errors import FabriqueError
 from fabrique.core.units import MJ
 from fabrique.engines.protocol import DeviceSlot, RunSpec, Usage
@@ -149,3 +150,31 @@ def test_hours_of_a_year_that_is_over_return_to_no_pool(bench: Bench) -> None:
     assert allocation.state == "ended"
     assert ledger.balance("pool:startup:unallocated", CPU) == pool
     assert verify().ok
+
+
+def test_a_clock_that_is_set_back_holds_up_no_act(bench: Bench) -> None:
+    """What was written while it was ahead is past, not to come."""
+    bench.now += 300_000
+    bench.engine.deaf = True
+    job = bench.submit()
+    bench.turn()
+    bench.engine.deaf = False
+    bench.now -= 300_000
+    bench.turn()
+    bench.turn()
+    assert bench.engine.submitted == [bench.intent(job)] * 2
+    bench.turn()
+    assert bench.status(job) == "starting"
+
+
+def test_a_lease_from_a_clock_that_was_ahead_locks_nobody_out(bench: Bench) -> None:
+    bench.now += 3_600_000
+    assert bench.turn().leader
+    bench.now -= 3_600_000
+    after = bench.new_loop()
+    assert after.cycle().leader
+    assert not bench.turn().leader
+
+
+def test_has_passed_knows_ahead_from_past() -> None:
+    assert [has_passed(since, 10, now=100) for since in (89, 90, 91, 100, 101)] == [True, True, False, False, True]

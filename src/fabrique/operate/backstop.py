@@ -19,6 +19,7 @@ from fabrique.apps.ledger import services as ledger
 from fabrique.apps.provision.models import Place
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core import booking
+from fabrique.core.clock import has_passed
 from fabrique.core.errors import FabriqueError
 from fabrique.core.job import MILLI
 from fabrique.core.units import HOUR_MS
@@ -50,7 +51,7 @@ class Backstop:
     def renew(self, runs: Sequence[Run], *, now: int) -> None:
         """At the end of each turn in which the hub may act."""
         try:
-            if now - self._accounts_at >= ACCOUNTS_MS:
+            if has_passed(self._accounts_at, ACCOUNTS_MS, now=now):
                 self._accounts, self._accounts_at = list(accounts(self.here, self.cluster)), now
             try:
                 self._keep_licences(now)
@@ -64,7 +65,7 @@ class Backstop:
 
     def _keep_licences(self, now: int) -> None:
         """As many as the cap leaves; where there are none at all, the site has not installed them."""
-        if self.cluster.watt_licence is None or now - self._licences_at < LICENCES_MS:
+        if self.cluster.watt_licence is None or not has_passed(self._licences_at, LICENCES_MS, now=now):
             return
         self._licences_at = now
         accounting, wanted = accounting_of(self.cluster), full_licences(self.cluster)

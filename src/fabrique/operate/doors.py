@@ -12,6 +12,7 @@ from fabrique.apps.jobs import cycle, intake
 from fabrique.apps.jobs.models import Intent, Run
 from fabrique.apps.provision import services as provision
 from fabrique.apps.this_hub import ThisHub
+from fabrique.core.clock import has_passed
 from fabrique.core.errors import FabriqueError
 from fabrique.core.reasons import from_json
 from fabrique.engines.protocol import Engine
@@ -97,7 +98,7 @@ class Doors:
     def _repeat(self, taken: Taken, runs: Sequence[Run], *, now: int) -> None:
         """Releases that did not arrive, and cancels of jobs that are shown still."""
         assert self.door is not None  # noqa: S101 - only called with one
-        due = {intent_of(r) for r in runs if now - r.planned_ms > RELEASE_TIMEOUT_MS}
+        due = {intent_of(r) for r in runs if has_passed(r.planned_ms, RELEASE_TIMEOUT_MS, now=now)}
         late = [handle for handle in taken.held if handle in due]
         if late:
             self.door.release(late)

@@ -20,6 +20,7 @@ from fabrique.apps.jobs.settlement import BEGIN, LIVE
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core.admission.plan import Plan, Preempt
 from fabrique.core.admission.rules import Rules
+from fabrique.core.clock import has_passed
 from fabrique.core.errors import FabriqueError
 from fabrique.core.job import JobState
 from fabrique.core.reasons import Reason, reason
@@ -110,9 +111,7 @@ class Loop:
         """Those that were settled."""
         now = self.clock()
         over = settle.write_down(runs, sight, now=now)
-        if self._window_from is not None and now < self._window_from:
-            self._window_from = None  # the clock was set back
-        due = self._window_from is None or now - self._window_from >= WINDOW_MS
+        due = self._window_from is None or has_passed(self._window_from, WINDOW_MS, now=now)
         if not over and not due:
             return set()
         self._window_from = now
@@ -150,7 +149,7 @@ class Loop:
             or (seen is not None and seen.state not in ("unknown", "starting"))
         ):
             return
-        if now - (intent.acted_ms or intent.created_ms) < settle.INTENT_TIMEOUT_MS:
+        if not has_passed(intent.acted_ms or intent.created_ms, settle.INTENT_TIMEOUT_MS, now=now):
             return
         intent.absences += 1
         if intent.absences < settle.ABSENCES:
@@ -257,7 +256,7 @@ class Loop:
     # --- duties ---------------------------------------------------------------------------------------------
 
     def _duties(self, now: int) -> None:
-        if now - self._duties_at < DUTY_MS:
+        if not has_passed(self._duties_at, DUTY_MS, now=now):
             return
         self._duties_at = now
         duties.perform(self.here, now=now)

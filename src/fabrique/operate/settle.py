@@ -12,6 +12,7 @@ from fabrique.apps.jobs.models import HubState, Intent, Run, RunState
 from fabrique.apps.jobs.settlement import BEGIN, Seen, Settlement
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.this_hub import ThisHub
+from fabrique.core.clock import has_passed
 from fabrique.core.energy import Window
 from fabrique.core.job import EndState
 from fabrique.operate.metering import Metering
@@ -49,7 +50,7 @@ def _vanished(run: Run, seen: Seen, sight: Sight, now: int) -> bool:
     """A run that ran, and that two complete listings after the timeout did not show."""
     if seen.error or run.engine not in sight.listed or intent_of(run) in sight.listed[run.engine]:
         return False
-    if now - (run.seen_ms or run.planned_ms) < INTENT_TIMEOUT_MS:
+    if not has_passed(run.seen_ms or run.planned_ms, INTENT_TIMEOUT_MS, now=now):
         return False
     intent = Intent.objects.filter(run=run, act__in=BEGIN).first()
     if intent is None:

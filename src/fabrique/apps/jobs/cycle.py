@@ -18,6 +18,7 @@ from fabrique.core.job import JobState
 from fabrique.core.reasons import Reason
 
 LOOP = "loop"
+CLOCKS_DIFFER_MS = 60_000  # of two machines that run a loop each
 Waiting = tuple[Job, Reason, int | None]  # a job, why it waits, and until when at the latest where that is known
 
 
@@ -26,10 +27,13 @@ Waiting = tuple[Job, Reason, int | None]  # a job, why it waits, and until when 
 
 @transaction.atomic
 def take_lease(holder: str, *, now: int, life_ms: int) -> int | None:
-    """The epoch under which `holder` may act until now + life; None while another holds it."""
+    """The epoch under which `holder` may act until now + life; None while another holds it.
+
+    One that runs on for longer than any does was taken before the clock was set back: it is over.
+    """
     Lease.objects.get_or_create(name=LOOP)
     lease = Lease.objects.select_for_update().get(name=LOOP)
-    if lease.holder != holder and now < lease.expires_ms:
+    if lease.holder != holder and now < lease.expires_ms <= now + life_ms + CLOCKS_DIFFER_MS:
         return None
     if lease.holder != holder:
         lease.epoch += 1
