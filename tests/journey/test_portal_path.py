@@ -199,6 +199,8 @@ def test_from_a_stranger_to_a_statement(
     fits(page, width)
     tallest = "all => Math.min(...all.map(t => t.getBoundingClientRect().height))"
     assert page.eval_on_selector_all(".statement svg text", tallest) >= 9, "the picture's words can be read"
+    sideways = "all => all.filter(e => e.scrollWidth > e.clientWidth).length"
+    assert page.eval_on_selector_all(".table-scroll", sideways) == 0, "no table goes on beyond the screen"
     made = taken_away(context, code, tmp_path)
     used = {u["unit"]: int(u["closing"]["used"]["value"]) for u in made["allocations"][0]["units"]}
     assert used["core-ms:local-core"] > 1_000 and used["mJ"] > 0 and used["uCAD"] > 0

@@ -52,6 +52,11 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
     @property
+    def labelled(self) -> list[list[tuple[str, Cell]]]:
+        """Each cell beside the head of its column, for a screen that is too narrow for both."""
+        return [[(head.text, cell) for head, cell in zip(self.columns, row, strict=True)] for row in self.rows]
+
+    @property
     def traces(self) -> list[tuple[str, str]]:
         """Each number by its row and column, with the places of its postings as entry/position."""
         found = []
