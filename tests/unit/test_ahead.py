@@ -122,3 +122,20 @@ def test_the_order_ahead_follows_the_plan(full: ClusterBench) -> None:
     first = full.slurm.sbatch(3, asked=half, limit_ms=60_000, submitted_ms=T0 + 3_000)
     full.turn()
     assert full.slurm.order == [first.handle, jobs[5].handle]  # and the other is next no more
+
+
+def test_nothing_goes_ahead_of_what_the_cluster_keeps_waiting(full: ClusterBench) -> None:
+    """The cluster may lack watts for what was told to start; what is smaller would take them first, for ever."""
+    full.slurm.ends(1, full.now, exit_code=0)
+    told = full.slurm.sbatch(3, asked=WHOLE, limit_ms=60_000)
+    full.turn()
+    assert full.slurm.released[-1] == told.handle
+    small = full.slurm.sbatch(4, asked=Tres(cores=1, nodes=1, gpus={"": 1}), limit_ms=60_000)
+    full.turn()
+    assert full.slurm.ahead == [small.handle]
+    full.turn(6_000)  # it has not started yet
+    assert full.slurm.queue[4].held
+    full.slurm.starts(3, full.now)
+    full.turn(6_000)
+    assert full.slurm.ahead == [small.handle, small.handle]
+    assert verify().ok

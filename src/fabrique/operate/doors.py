@@ -9,7 +9,7 @@ from typing import Final
 
 from fabrique.apps.access.models import Project
 from fabrique.apps.jobs import cycle, intake
-from fabrique.apps.jobs.models import Intent, Run
+from fabrique.apps.jobs.models import Intent, Run, RunState
 from fabrique.apps.provision import services as provision
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core.clock import has_passed
@@ -25,6 +25,7 @@ from fabrique.operate.observe import Sight, intent_of
 
 log = logging.getLogger("fabrique.loop")
 
+WAITS_MS: Final = 3_000  # longer than a cluster needs to start what has room
 RELEASE_TIMEOUT_MS: Final = 5_000  # held for so long after its release: it did not arrive
 CANCELLED_MS: Final = 86_400_000  # a cancel is repeated for so long while the engine still shows the job
 SHOWS_REST: Final = 9  # times as long as it took, reasons are not shown anew: what starts goes first
@@ -57,6 +58,7 @@ class Doors:
         self.here = here
         self._taken = Taken()
         self._shows_at = 0.0
+        self._told: dict[str, int] = {}  # what was told to start, and when
         self._order: list[str] = []  # of what was released ahead, as the engine was told
 
     def take_in(self, runs: Sequence[Run], sight: Sight, epoch: int, *, now: int) -> bool:
@@ -121,8 +123,19 @@ class Doors:
             log.warning("engine %s: %s on %d releases", self.name, error, len(handles))
             return
         cycle.acted(intents, epoch, now=now)
+        if not early:
+            self._told |= dict.fromkeys(handles, now)
         if early:  # behind those that are there
             self._order = [handle for handle in self._order if handle not in handles] + handles
+
+    def keeps_waiting(self, runs: Sequence[Run], *, now: int) -> bool:
+        """Whether the cluster lets something wait that was told to start: it has not the room that we see.
+
+        It may lack watts, for which it keeps no place free: whatever is smaller and released would take them first.
+        """
+        planned = {intent_of(run) for run in runs if run.state == RunState.PLANNED}
+        self._told = {handle: at for handle, at in self._told.items() if handle in planned}
+        return any(now - at > WAITS_MS for at in self._told.values())
 
     def rank(self, runs: Sequence[Run]) -> None:
         """What is released ahead of its turn, in the order in which the plan has it now."""

@@ -196,16 +196,27 @@ class Loop:
         for stop in plan.preempts:
             self._preempt(stop, runs, epoch)
         starting = Starting(self.here, self.engines, runs, sight.silent, books, now)
-        begun = self._begin(plan, asks, early, starting, epoch)
+        crowded = self._doors.keeps_waiting(runs, now=now)
+        begun = self._begin(plan, asks, early, starting, epoch, crowded=crowded)
         turn.started += [run.job_id for run in begun if not ahead.is_ahead(run)]
         said = [(asks[w.job], w) for w in plan.waits]
         cycle.waits([(ask.job, decide.why_it_waits(ask, w.reason, books), w.by_ms) for ask, w in said], now=now)
         return begun
 
     def _begin(
-        self, plan: Plan, asks: Mapping[str, decide.Asked], early: Mapping[str, Run], starting: Starting, epoch: int
+        self,
+        plan: Plan,
+        asks: Mapping[str, decide.Asked],
+        early: Mapping[str, Run],
+        starting: Starting,
+        epoch: int,
+        *,
+        crowded: bool,
     ) -> list[Run]:
-        """What starts now, in the planned order; then, on a cluster, what is next, released ahead of its turn."""
+        """What starts now, in the planned order; then, on a cluster, what is next, released ahead of its turn.
+
+        `crowded`: what was told to start still waits there, so nothing goes ahead of it.
+        """
         began = starting.admit(((asks[s.job], s.partition, s.reason) for s in plan.starts if s.job not in early), epoch)
         for intent in began:
             if intent.act == "submit":
@@ -215,7 +226,7 @@ class Loop:
         self._doors.release(_releases(began), promoted, epoch, now=self.clock())
         if not self._doors.look_ahead_ms:
             return [intent.run for intent in began]
-        soon = ahead.chosen(plan, self._doors.look_ahead_ms, self.clock())
+        soon = [] if crowded else ahead.chosen(plan, self._doors.look_ahead_ms, self.clock())
         stays = {w.job for w in soon} | {s.job for s in plan.starts}
         self._doors.recall([run for job, run in early.items() if job not in stays], epoch, now=self.clock())
         more = starting.admit(
