@@ -15,6 +15,7 @@ from fabrique.apps.ledger import services as ledger
 from fabrique.apps.ledger.verify import verify
 from fabrique.core import booking
 from fabrique.core.units import unit
+from fabrique.engines.protocol import Listing
 from fabrique.engines.slurm.model import Tres
 from fabrique.operate import ahead
 
@@ -122,6 +123,20 @@ def test_the_order_ahead_follows_the_plan(full: ClusterBench) -> None:
     first = full.slurm.sbatch(3, asked=half, limit_ms=60_000, submitted_ms=T0 + 3_000)
     full.turn()
     assert full.slurm.order == [first.handle, jobs[5].handle]  # and the other is next no more
+
+
+def test_what_waits_ahead_is_never_told_to_start_before_its_turn(
+    full: ClusterBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(full.slurm, "list", lambda: Listing(True, (), 0))  # a listing names the hub's own runs alone
+    next_ = full.slurm.sbatch(3, asked=WHOLE)
+    for _ in range(8):
+        full.turn(3_000)
+    assert full.slurm.released.count(next_.handle) == 0
+    full.slurm.queue[3] = replace(full.slurm.queue[3], priority=0)  # its release was lost
+    full.turn(3_000)
+    assert full.slurm.released.count(next_.handle) == 0
+    assert full.slurm.ahead == [next_.handle, next_.handle]
 
 
 def test_nothing_goes_ahead_of_what_the_cluster_keeps_waiting(full: ClusterBench) -> None:

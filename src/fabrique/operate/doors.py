@@ -100,10 +100,11 @@ class Doors:
     def _repeat(self, taken: Taken, runs: Sequence[Run], *, now: int) -> None:
         """Releases that did not arrive, and cancels of jobs that are shown still."""
         assert self.door is not None  # noqa: S101 - only called with one
-        due = {intent_of(r) for r in runs if has_passed(r.planned_ms, RELEASE_TIMEOUT_MS, now=now)}
-        late = [handle for handle in taken.held if handle in due]
-        if late:
-            self.door.release(late)
+        late = [r for r in runs if has_passed(r.planned_ms, RELEASE_TIMEOUT_MS, now=now)]
+        due = {intent_of(run): ahead.is_ahead(run) for run in late}
+        for early in (False, True):
+            if again := [handle for handle in taken.held if due.get(handle) is early]:
+                self.door.release(again, early=early)
         for handle in sorted(taken.waiting & intake.cancelled(self.name, since_ms=now - CANCELLED_MS)):
             self.door.cancel(handle, 0)
 

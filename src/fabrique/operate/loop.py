@@ -131,7 +131,8 @@ class Loop:
             elif run.job.status == JobState.ENDING.value:
                 for intent in Intent.objects.filter(run=run, act="preempt", acted_ms__isnull=True):
                     self._tell(intent, run, epoch)
-            for intent in begin.get(run.pk, ()):
+            # a job of the cluster's own door is in its queue; a release that did not arrive is the doors' to repeat
+            for intent in (one for one in begin.get(run.pk, ()) if one.act == "submit"):
                 self._retry(intent, run, sight, epoch, now)
 
     def _cancel(self, run: Run, epoch: int) -> None:
