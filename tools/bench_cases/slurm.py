@@ -66,7 +66,7 @@ def side_by_side() -> Iterator[Figure]:
 
 def philly(count: int, period_s: float, load: float, seed: int = SEED) -> list[Ask]:
     """A sample of the trace in its order, arrivals scaled to the period, runs scaled to the load: at least 5 s, at most
-    half the period. Virtual clusters are dealt to two pools.
+    a quarter of the period. Virtual clusters are dealt to two pools.
     """
     trace = work.philly()
     random = np.random.Generator(np.random.PCG64(seed))
@@ -78,7 +78,7 @@ def philly(count: int, period_s: float, load: float, seed: int = SEED) -> list[A
     least, most = 0.0, 1.0
     for _ in range(60):
         scale = (least + most) / 2
-        runs = np.clip(trace.run_ms[chosen] / 1000 * scale, LEAST_S, period_s / 2)
+        runs = np.clip(trace.run_ms[chosen] / 1000 * scale, LEAST_S, period_s / 4)
         least, most = (least, scale) if (runs * devices).sum() > wanted else (scale, most)
     pools = trace.pool[chosen] % 2
     rows = zip(at.tolist(), devices.tolist(), runs.tolist(), pools.tolist(), strict=True)
