@@ -18,7 +18,7 @@ from fabrique.apps.ledger.verify import verify
 from fabrique.apps.provision.models import GivenName, NameSort
 from fabrique.core import booking
 from fabrique.core.errors import FabriqueError
-from fabrique.core.units import MJ, Unit, unit
+from fabrique.core.units import Unit, unit
 from fabrique.engines.slurm.model import Tres, Unread
 from fabrique.operate import ingest as ingests
 from fabrique.operate.doors import project_of
@@ -353,52 +353,3 @@ def test_a_runaway_is_named_and_not_charged_for_ever(bench: ClusterBench) -> Non
     later(bench)
     row.refresh_from_db()
     assert row.reason["since"] == since
-
-
-# --- energy -------------------------------------------------------------------------------------------------------
-
-
-def test_a_counter_of_its_own_is_charged_and_the_residual_gives_it(bench: ClusterBench) -> None:
-    bench.slurm.ran(1, T0, 10_000, given=Tres(cores=32, nodes=1, gpus={"": 4}), energy_mj=7_000_000)
-    bench.slurm.ran(2, T0, 10_000, energy_mj=9_000_000)  # it shared its node: the counter is not its own
-    bench.turn(60_000)
-    own, shared = (bench.row(str(n)).runs.get() for n in (1, 2))
-    assert own.energy_mj == 7_000_000
-    assert own.energy_provenance["basis"] == "measured"
-    assert own.energy_provenance["how"] == "Slurm ConsumedEnergy"
-    assert shared.energy_mj == (600 + 4 * 4) * 10_000
-    assert (shared.energy_provenance["basis"], shared.energy_provenance["error_permille"]) == ("modelled", 370)
-    total = own.energy_mj + shared.energy_mj
-    assert charged(bench, u=MJ) == total
-    site = bench.here.site
-    parts = {p: ledger.balance(f"site:{site}:{p}", MJ) for p in ("jobs", "charged", "residual")}
-    assert parts == {"jobs": 0, "charged": total, "residual": -total}
-
-
-def test_a_counter_that_can_t_be_is_not_believed(bench: ClusterBench) -> None:
-    bench.slurm.ran(1, T0, 10_000, given=Tres(cores=32, nodes=1, gpus={"": 4}), energy_mj=10**15)
-    bench.turn(60_000)
-    assert bench.row("1").runs.get().energy_provenance["basis"] == "modelled"
-
-
-def test_energy_that_stands_with_the_steps_is_asked_for_where_it_can_be_its_own(bench: ClusterBench) -> None:
-    bench.slurm.ran(1, T0, 10_000, given=Tres(cores=32, nodes=1, gpus={"": 4}))
-    bench.slurm.ran(2, T0, 10_000)
-    bench.slurm.joules = {1: 6_000_000, 2: 6_000_000}
-    bench.turn(60_000)
-    assert bench.row("1").runs.get().energy_mj == 6_000_000
-    assert bench.row("2").runs.get().energy_provenance["basis"] == "modelled"
-
-
-def test_energy_that_comes_late_corrects_the_run(bench: ClusterBench) -> None:
-    whole = Tres(cores=32, nodes=1, gpus={"": 4})
-    bench.slurm.ran(1, T0, 10_000, given=whole)
-    bench.turn(60_000)
-    assert bench.row("1").runs.get().energy_mj == (4 * 600 + 32 * 4) * 10_000
-    bench.slurm.ran(1, T0, 10_000, given=whole, energy_mj=5_000_000)
-    later(bench)
-    run = bench.row("1").runs.get()
-    assert (run.energy_mj, run.energy_provenance["basis"]) == (5_000_000, "measured")
-    assert charged(bench, u=MJ) == 5_000_000
-    assert ledger.balance(f"site:{bench.here.site}:residual", MJ) == -5_000_000
-    assert verify().ok
