@@ -1,4 +1,4 @@
-"""A run's energy by the accounting's word: its own counter where it is one, told late or not, never believed blindly."""
+"""A run's energy by the accounting's word: its own counter where it is one, told late or not, never blindly."""
 
 from __future__ import annotations
 
