@@ -82,10 +82,12 @@ class SlurmHub:
         return made
 
     @contextmanager
-    def operating(self, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    def operating(self, *, acts: bool = True, **environment: str) -> Iterator[subprocess.Popen[str]]:
+        """A loop while the block runs, from its first beat on; one that only observes gives none."""
         process = self.loop(**environment)
         try:
-            self.beats()
+            if acts:
+                self.beats()
             yield process
         finally:
             process.send_signal(signal.SIGTERM)
@@ -107,7 +109,8 @@ class SlurmHub:
         until(lambda: door.exists() and door.stat().st_mtime >= since, seconds, self.log)
 
     def log(self) -> str:
-        return (self.home.path.parent / "operate.log").read_text(errors="replace")
+        """What the loops said last."""
+        return (self.home.path.parent / "operate.log").read_text(errors="replace")[-3_000:]
 
     # --- what Slurm shows ---------------------------------------------------------------------------------
 

@@ -45,12 +45,12 @@ class Stream:
             array = (f"--array=0-{tasks - 1}",) if tasks > 1 else ()
             self.one(user, asked, *array, seconds=self._chance.randint(1, 6), tasks=tasks)
 
-    def one(self, user: User, *asked: str, seconds: int, tasks: int = 1) -> int:
-        """As a person does it: again, when Slurm does not answer."""
+    def one(self, user: User, *asked: str, seconds: int = 0, tasks: int = 1, script: str = "") -> int:
+        """As a person does it: again, when Slurm does not answer. A `script` instead of so many `seconds`."""
         end = time.monotonic() + 30
         while True:
             try:
-                made = self.hub.sbatch(user, "-t", "2", *asked, script=f"sleep {seconds}")
+                made = self.hub.sbatch(user, "-t", "2", *asked, script=script or f"sleep {seconds}")
             except LabError:
                 assert time.monotonic() < end
                 time.sleep(0.5)
@@ -69,4 +69,4 @@ class Stream:
         self._ours.clear()
 
     def running(self, job: int, seconds: float = 40) -> None:
-        until(lambda: self.hub.shown(job, "State") == "RUNNING", seconds, lambda: (job, self.hub.log()[-3000:]))
+        until(lambda: self.hub.shown(job, "State") == "RUNNING", seconds, lambda: (job, self.hub.log()))

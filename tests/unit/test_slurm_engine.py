@@ -378,3 +378,24 @@ def test_what_was_purged_is_never_heard_of_again(engine: SlurmEngine, slurm: Fak
     with pytest.raises(FabriqueError, match=r"engine\.refused"):
         engine.submit(spec())
     assert not engine.adopt(RUN)
+
+
+def test_a_lost_run_is_ours_again_where_it_is_whose_the_books_say(
+    connect: Callable[..., SlurmEngine], slurm: FakeSlurm
+) -> None:
+    """Of a hub that submits under people's logins, its folders lost: the name alone makes a job nobody's."""
+    job = submit(connect())
+    slurm.start(job)
+    slurm.jobs[job] = replace(slurm.jobs[job], user="ana")
+    loop, after = connect(), connect()
+    shutil.rmtree(after.root / RUN)
+    account = slurm.jobs[job].account
+    assert list(loop.ours()) == [] and not after.adopt(RUN)
+    for login, place in (("bob", account), ("ana", "another")):
+        wrong = connect()
+        wrong.expect(RUN, login, place)
+        assert not wrong.adopt(RUN)
+    after.expect(RUN, "ana", account)
+    assert after.adopt(RUN)
+    slurm.now += loop.settings.look_ms
+    assert [j.name for j in loop.ours()] == [RUN]  # which had seen it before it was adopted

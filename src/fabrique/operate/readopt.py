@@ -15,21 +15,31 @@ from fabrique.apps.jobs import admission, cycle
 from fabrique.apps.jobs.admission import Start
 from fabrique.apps.jobs.models import Job
 from fabrique.apps.this_hub import ThisHub
+from fabrique.core.errors import FabriqueError
 from fabrique.core.reasons import reason
 from fabrique.engines.slurm.engine import SlurmEngine
 from fabrique.engines.slurm.model import OURS
-from fabrique.operate import decide
+from fabrique.operate import act, decide
 from fabrique.operate.books import Books
 
 ATTEMPTS: Final = 20  # of one job, after the last that is known
 BEFORE_MS: Final = 3_600_000  # the accounting writes late, and clocks differ
 
 
-def look(engine: SlurmEngine, gap_from_ms: int) -> set[str]:
+def look(here: ThisHub, engine: SlurmEngine, gap_from_ms: int) -> set[str]:
     """Every intent of ours that the cluster, its accounting since the gap, or the engine's folder knows.
 
     Raises what the engine raises: a hub that can't see what ran while it was away may not act.
     """
+    for job in _waiting():
+        place = act.account(here, job)
+        try:
+            login = act.job_user(here, job).login
+        except FabriqueError:  # it never had a login: it never ran
+            continue
+        if place is not None:
+            for _, intent in _next(job):
+                engine.expect(intent, login, place[0])
     records, _ = engine.records(gap_from_ms - BEFORE_MS)
     names = {job.name for job in engine.ours()} | {record.name for record in records}
     return {name for name in names | set(engine.list().intents) if name.startswith(OURS)}
@@ -46,15 +56,22 @@ def readopt(here: ThisHub, there: set[str], *, now: int) -> dict[str, int]:
 
 def _candidates(there: set[str]) -> Iterator[tuple[Job, int, str]]:
     """Each waiting job with the last attempt of it that is there; the earlier ones have ended, and are booked later."""
-    for job in cycle.pending_jobs():
-        if job.door:
-            continue
-        first = job.runs.count() + 1
-        for attempt in range(first + ATTEMPTS - 1, first - 1, -1):
-            intent = f"{OURS}{admission.run_id(job, attempt).hex}"
+    for job in _waiting():
+        for attempt, intent in _next(job):
             if intent in there:
                 yield job, attempt, intent
                 break
+
+
+def _waiting() -> list[Job]:
+    return [job for job in cycle.pending_jobs() if not job.door]
+
+
+def _next(job: Job) -> Iterator[tuple[int, str]]:
+    """The attempts that may have followed, the last first, with their intents."""
+    first = job.runs.count() + 1
+    for attempt in range(first + ATTEMPTS - 1, first - 1, -1):
+        yield attempt, f"{OURS}{admission.run_id(job, attempt).hex}"
 
 
 def _adopt(here: ThisHub, job: Job, attempt: int, *, now: int) -> bool:

@@ -93,7 +93,9 @@ def resume(here: ThisHub, engine: LocalEngine | SlurmEngine, person: Person, *, 
     if isinstance(engine, LocalEngine):
         return _resume(here, lambda: _take_up(here, engine, now=now), person, now=now)
     state = cycle.hub_state()
-    there = readopt.look(engine, state.gap_from_ms or now) if state.observe_only else set()  # before any transaction
+    there = (
+        readopt.look(here, engine, state.gap_from_ms or now) if state.observe_only else set()
+    )  # before any transaction
     adopted: dict[str, int] = {}
 
     def take_up() -> tuple[list[int], list[str]]:

@@ -224,8 +224,12 @@ class SlurmEngine(OwnDoor):
             there = {name for name in look.jobs if name.startswith(OURS) and not Folder(self.root, name).purged}
             return Listing(not look.unread, tuple(sorted(here | there)), at)
 
+    def expect(self, intent: str, login: str | None, account: str) -> None:
+        """After a restore: a job of this name is ours where it is this login's (None: our own) in this account."""
+        self._sight.expect(intent, login or self.settings.own_login, account)
+
     def adopt(self, intent: str) -> bool:
-        """Also one whose folder was lost, while queue or accounting know it as the hub's own login's."""
+        """Also one whose folder was lost, while queue or accounting know it as our own login's, or as expected."""
         run = Folder(self.root, intent)
         with Answering():
             if run.purged:

@@ -79,7 +79,7 @@ class Sight:
         self._lock = threading.RLock()
         self._look: Look | None = None
         self._nodes: tuple[int, Sequence[Node]] | None = None
-        self._owners: dict[str, _Owner | None] = {}
+        self._owners: dict[str, _Owner] = {}
         self._missing: dict[str, int] = {}
         self._born: int | None = None
 
@@ -129,9 +129,17 @@ class Sight:
         return is_his and owner.job in (None, one.job_id)
 
     def _owner(self, intent: str) -> _Owner | None:
-        if intent not in self._owners:
-            self._owners[intent] = self._read_owner(intent)
-        return self._owners[intent]
+        """None is asked again: another process of the hub may adopt it."""
+        found = self._owners.get(intent) or self._read_owner(intent)
+        if found is not None:
+            self._owners[intent] = found
+        return found
+
+    def expect(self, intent: str, user: str, account: str) -> None:
+        """A run of ours whose order may be lost: it is this user's, in this account, by the hub's own books."""
+        if self._owner(intent) is None:
+            self._owners[intent] = _Owner(user, account, None)
+            self.stale()
 
     def _read_owner(self, intent: str) -> _Owner | None:
         try:
