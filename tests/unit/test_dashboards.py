@@ -96,6 +96,7 @@ def test_it_draws_almost_all_that_there_is() -> None:
     drawn = set(re.findall(r"fabrique_\w+", "\n".join(expressions(dashboard(FILES[1])))))
     assert declared() - drawn == {
         "fabrique_build_info",
+        "fabrique_engine_records",
         "fabrique_ledger_checkpoint_timestamp_seconds",
         "fabrique_pool_capacity_device_seconds",
         "fabrique_pool_carbon_grams",
