@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ TEXTS = ("title", "description", "legendFormat", "label", "uid")
 SELECTOR = re.compile(r"\{[^{}]*\}")
 
 
-def declared() -> set[str]:
+@cache
+def declared() -> frozenset[str]:
     spec = importlib.util.spec_from_file_location("reference", ROOT / "tools" / "reference.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return set(module.metrics_declared())
+    return frozenset(module.metrics_declared())
 
 
 def dashboard(path: Path) -> dict[str, Any]:

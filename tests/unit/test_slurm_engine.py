@@ -32,9 +32,6 @@ def engine(connect: Callable[..., SlurmEngine]) -> SlurmEngine:
     return connect()
 
 
-# --- once only ----------------------------------------------------------------------------------------------------
-
-
 def test_a_run_is_submitted_once_however_often_it_is_told(engine: SlurmEngine, slurm: FakeSlurm) -> None:
     for _ in range(3):
         engine.submit(spec())
