@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 FORM = ROOT / "examples" / "apply.yaml"
 DEVICE, CORE = "acc-ms:h100-sxm", "core-ms:lab-core"
+SLURMS = "%Y-%m-%dT%H:%M:%S"  # how Slurm writes an instant, in the zone of the machine
 FINAL = {"completed", "failed", "cancelled", "refused", "lost"}
 
 
@@ -121,23 +122,29 @@ class SlurmHub:
     def sacct(self, since_s: float) -> list[dict[str, str]]:
         """Every run submitted since then, requeued ones each, as the accounting has it."""
         fields = "JobIDRaw JobID JobName Account State Submit Start End ElapsedRaw AllocTRES NodeList".split()
-        begin = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since_s))
+        begin = time.strftime(SLURMS, time.localtime(since_s))
         command = ["sacct", "-D", "-X", "-a", "-n", "-P", "-S", begin, "-o", ",".join(fields)]
         lines = self.lab.run(*command).stdout.splitlines()
         rows = [dict(zip(fields, line.split("|"), strict=True)) for line in lines]
         return [row for row in rows if row["Submit"] >= begin]
 
     def by_accounting(self, since_s: float) -> dict[str, Counter[str]]:
-        """By account, device-milliseconds and core-milliseconds that ran, to the second, failed nodes' apart."""
+        """By account, device-milliseconds and core-milliseconds that ran, to the second."""
         found = {user.account: Counter[str]() for user in self.users}
         for row in self.sacct(since_s):
-            if row["Account"] not in found or not row["NodeList"].strip() or row["NodeList"] == "None assigned":
-                continue
-            tres = dict(pair.split("=") for pair in row["AllocTRES"].split(",") if pair)
-            devices, cores = int(tres.get("gres/gpu", 0)), int(tres.get("cpu", 0))
-            unit = DEVICE if devices else CORE
-            if row["ElapsedRaw"] != "0":
-                found[row["Account"]][unit] += (devices or cores) * int(row["ElapsedRaw"]) * 1000
+            if row["Account"] in found and row["NodeList"] not in ("", "None assigned"):
+                _add(found[row["Account"]], row["AllocTRES"], int(row["ElapsedRaw"]))
+        return found
+
+    def by_controller(self, since_s: float) -> dict[str, Counter[str]]:
+        """The same by what the controller remembers, for five minutes, of each job's last run."""
+        begin = time.strftime(SLURMS, time.localtime(since_s))
+        found = {user.account: Counter[str]() for user in self.users}
+        for line in self.lab.run("scontrol", "-o", "show", "job").stdout.splitlines():
+            job = dict(word.split("=", 1) for word in line.split() if "=" in word)
+            if job["SubmitTime"] >= begin and job["Account"] in found and job["StartTime"] != "Unknown":
+                start, end = (time.mktime(time.strptime(job[name], SLURMS)) for name in ("StartTime", "EndTime"))
+                _add(found[job["Account"]], job["TRES"], int(end - start))
         return found
 
     # --- what the hub has ---------------------------------------------------------------------------------
@@ -150,7 +157,9 @@ class SlurmHub:
         assert done.returncode == 0, done.stderr
         return Books(**json.loads(done.stdout))
 
-    def settled(self, since_s: float, expected: int, seconds: float = 60) -> Books:
+    def settled(
+        self, since_s: float, expected: int, seconds: float, ran: Callable[[float], dict[str, Counter[str]]]
+    ) -> Books:
         """The books once every job is final and Slurm's queue is empty, a bounded wait."""
         ours = ",".join(user.account for user in self.users)
         until(
@@ -161,16 +170,26 @@ class SlurmHub:
         end = time.monotonic() + seconds
         while True:
             found = self.books(since_s)
-            if found.jobs == expected and not found.open and found.agrees_with(self.by_accounting(since_s)):
+            if found.jobs == expected and not found.open and found.agrees_with(ran(since_s)):
                 return found
             if time.monotonic() > end:
                 return found
             time.sleep(1)
 
-    def assert_books_are_sacct_s(self, since_s: float, expected: int, seconds: float = 60) -> Books:
-        """Nothing lost, doubled or mischarged since then; `expected` jobs are there, all of them over."""
-        found = self.settled(since_s, expected, seconds)
-        by_sacct = self.by_accounting(since_s)
+    def assert_books_are_sacct_s(
+        self,
+        since_s: float,
+        expected: int,
+        seconds: float = 60,
+        ran: Callable[[float], dict[str, Counter[str]]] | None = None,
+    ) -> Books:
+        """Nothing lost, doubled or mischarged since then; `expected` jobs are there, all of them over.
+
+        `ran`: who says so, where it is not sacct.
+        """
+        ran = ran or self.by_accounting
+        found = self.settled(since_s, expected, seconds, ran)
+        by_sacct = ran(since_s)
         assert (found.jobs, found.open) == (expected, []), (found.by_status, [r["job"] for r in found.runs])
         assert found.charged == {account: dict(sums) for account, sums in by_sacct.items()}, (
             found.runs,
@@ -204,6 +223,13 @@ class Books:
 
     def agrees_with(self, by_account: Mapping[str, Mapping[str, int]]) -> bool:
         return self.charged == {account: dict(sums) for account, sums in by_account.items()}
+
+
+def _add(sums: Counter[str], tres: str, seconds: int) -> None:
+    given = dict(pair.split("=") for pair in tres.split(",") if pair)
+    devices, cores = int(given.get("gres/gpu", 0)), int(given.get("cpu", 0))
+    if seconds:
+        sums[DEVICE if devices else CORE] += (devices or cores) * seconds * 1000
 
 
 def until(holds: Callable[[], Any], seconds: float, told: Callable[[], object] = str) -> Any:

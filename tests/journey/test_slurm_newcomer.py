@@ -45,9 +45,9 @@ def pages(hub: SlurmHub, email: str, *paths: str) -> list[str]:
 
 def test_an_unchanged_script_is_held_explained_run_and_charged(slurm_hub: SlurmHub) -> None:
     hub, began = slurm_hub, time.time()
-    alice, bob = hub.users
+    alice, _ = hub.users
     with hub.operating():
-        full = hub.sbatch(bob, "-N", "3", "--gres=gpu:8", "-t", "2", script="sleep 110")
+        full = hub.sbatch(alice, "-N", "3", "--gres=gpu:8", "-t", "2", script="sleep 110")
         until(lambda: hub.shown(full, "State") == "RUNNING", 30, hub.log)
         done = hub.lab.run("sbatch", "--parsable", "-D", "/", text=SCRIPT, user=alice.login)
         job = int(done.stdout)
@@ -62,7 +62,7 @@ def test_an_unchanged_script_is_held_explained_run_and_charged(slurm_hub: SlurmH
         assert "Waiting for accelerators" in plain, plain
         queue = hub.home.run("--as", alice.email, "queue").stdout
         assert str(job) in queue and "digits" in queue
-        hub.lab.run("scancel", str(full), user=bob.login)
+        hub.lab.run("scancel", str(full), user=alice.login)
         books = hub.assert_books_are_sacct_s(began, 2)
     (run,) = [run for run in books.runs if run["job"] == str(job)]
     (said,) = [row for row in hub.sacct(began) if row["JobIDRaw"] == str(job)]
