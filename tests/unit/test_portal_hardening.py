@@ -173,9 +173,10 @@ def log() -> Iterator[io.StringIO]:
     handler = next(h for h in root.handlers if any(isinstance(f, Discreet) for f in h.filters))
     assert isinstance(handler, logging.StreamHandler)
     written = io.StringIO()
-    before = handler.setStream(written)
+    # set, not exchanged: that would flush the stream of the test that made the handler, which may be closed by now
+    before, handler.stream = handler.stream, written
     yield written
-    handler.setStream(before)
+    handler.stream = before
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ class Doors:
     """The door of the hub's cluster; of a hub without one there is nothing to do here."""
 
     def __init__(self, here: ThisHub, engines: Mapping[str, Engine]) -> None:
-        self.say = Speaker(here.languages[0], here.timezone).reason  # one sentence for everybody: the first language
+        # one sentence for everybody: in the first language, with the names by which people know their devices
+        self.say = Speaker(here.languages[0], here.timezone, {k: kind.name for k, kind in here.kinds.items()}).reason
         self.name, self.door = "", None
         self.look_ahead_ms = 0
         self.ingest: Ingest | None = None
