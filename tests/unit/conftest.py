@@ -148,11 +148,15 @@ def untold(db: None) -> Story:
 
 
 @pytest.fixture(autouse=True)
-def no_earlier_call() -> None:
-    """A command called in this process begins without the options of the one before."""
+def nothing_earlier() -> None:
+    """What the process keeps from one call or request to the next is no test's to inherit: options, language, zone."""
+    from django.utils import timezone, translation
+
     from fabrique.cli import shared
 
     shared.current.call = shared.Call()
+    translation.deactivate()
+    timezone.deactivate()
 
 
 @pytest.fixture
