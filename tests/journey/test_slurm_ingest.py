@@ -51,6 +51,7 @@ def test_twenty_jobs_that_end_in_every_way_reconcile_to_the_second(hub: SlurmHub
     running = (doomed, requeued, cancelled)
     with hub.operating():
         until(lambda: all(hub.shown(job, "State") == "RUNNING" for job in running), 60, lambda: _queue(hub))
+        time.sleep(2)  # a run of no second would be charged, and refunded, nothing
         hub.lab.node_kill(hub.lab.nodes[2])
         hub.lab.run("scontrol", "requeue", str(requeued))
         hub.lab.run("scancel", str(cancelled))
