@@ -79,7 +79,7 @@ def is_alone(record: Record, cluster: Cluster) -> bool:
 
 def own_energy(cluster: Cluster, record: Record, partition: ClusterPartition) -> int | None:
     """ConsumedEnergy, in mJ, where it is the job's own: it had its nodes to itself, or each job has a meter."""
-    if record.energy_mj is None:
+    if not record.energy_mj:  # none, or nothing: no counter of a node that runs says so
         return None
     nodes = max(record.given.nodes, 1)
     most_w = _drawn_w(record, partition) + nodes * partition.idle_w

@@ -145,7 +145,7 @@ class Ingest:
 
     def _with_energy(self, accounting: Accounting, fresh: Sequence[Record]) -> list[Record]:
         """What came is read with its steps where that may tell its own energy; asked once, outside any transaction."""
-        over = [r for r in fresh if ends.has_ended(r) and r.energy_mj is None and len(r.nodes) == 1]
+        over = [r for r in fresh if ends.has_ended(r) and not r.energy_mj and len(r.nodes) == 1]
         alone = [r for r in over if self.cluster.energy == "jobs" or is_alone(r, self.cluster)]
         try:
             energies = {r.key: r.energy_mj for r in accounting.detailed({r.job_id for r in alone})}

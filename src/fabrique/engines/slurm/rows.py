@@ -57,7 +57,7 @@ def records(output: bytes, fields: Sequence[str], token: str) -> tuple[list[Reco
             found.append(one)
         elif found and found[-1].job_id == one[0]:
             last = found[-1]
-            energy = one[2] if last.energy_mj is None and len(last.nodes) == 1 else last.energy_mj
+            energy = one[2] if not last.energy_mj and len(last.nodes) == 1 else last.energy_mj  # 0: nobody counted
             found[-1] = replace(last, max_rss_bytes=max(last.max_rss_bytes or 0, one[1]) or None, energy_mj=energy)
     return found, unread
 
@@ -130,7 +130,7 @@ def queued_job(row: Row, raw: bytes = b"") -> QueuedJob:
 
 def _record_or_step(row: Row, raw: bytes) -> Record | tuple[int, int, int | None]:
     """A job's record, or (its id, bytes, the energy of its script) of one of its steps."""
-    job, step, _ = row["JobIDRaw"].partition(".")
+    job, _, step = row["JobIDRaw"].partition(".")
     if not step:
         return record(row, raw)
     used = words.text(row.get(DETAIL, ""))

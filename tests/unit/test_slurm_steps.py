@@ -1,0 +1,39 @@
+"""A job's energy and memory stand with its steps: they are counted once, as Debian's 22.05 printed them."""
+
+from __future__ import annotations
+
+from fabrique.engines.slurm import rows
+from fabrique.engines.slurm.model import Record
+
+FIELDS = [rows.DETAIL, *rows.RECORDS]
+JOB = (
+    "|lab|1|1|wrap|root|root|normal|gpu|COMPLETED|1795995147|1795995147|1795995149|1795995154|2|gpu01|cpu=1|"
+    "cpu=96,gres/gpu=8,node=1|0:0|00:00.004||00:00:00|||5|"
+)
+BATCH = (
+    "3293184|lab|1.batch|1.batch|batch||root|||COMPLETED|1795995149|1795995149|1795995149|1795995154||gpu01||"
+    "cpu=96,gres/gpu=8,node=1|0:0|00:00.004|3514|00:00:00|||5|"
+)
+EXTERN = BATCH.replace("1.batch", "1.extern").replace("|batch|", "|extern|")
+
+
+def read(*lines: str) -> Record:
+    found, unread = rows.records("".join(f"{line}\n" for line in lines).encode(), FIELDS, "|")
+    assert unread == [] and len(found) == 1
+    return found[0]
+
+
+def test_the_energy_of_the_script_is_the_jobs_once() -> None:
+    for steps in ((BATCH,), (BATCH, EXTERN), (EXTERN, BATCH)):
+        record = read(JOB, *steps)
+        assert record.energy_mj == 3_514_000
+        assert record.max_rss_bytes == 3_293_184
+        assert record.elapsed_ms == 5_000
+
+
+def test_a_job_on_two_nodes_is_not_told_by_the_first() -> None:
+    assert read(JOB.replace("|gpu01|", "|gpu[01-02]|"), BATCH).energy_mj is None
+
+
+def test_without_steps_nothing_is_told() -> None:
+    assert read(JOB).energy_mj is None
