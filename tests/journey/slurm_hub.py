@@ -190,7 +190,7 @@ class SlurmHub:
         ran = ran or self.by_accounting
         found = self.settled(since_s, expected, seconds, ran)
         by_sacct = ran(since_s)
-        assert (found.jobs, found.open) == (expected, []), (found.by_status, [r["job"] for r in found.runs])
+        assert (found.jobs, found.open) == (expected, []), (found.by_status, found.runs, self.sacct(since_s))
         assert found.charged == {account: dict(sums) for account, sums in by_sacct.items()}, (
             found.runs,
             self.sacct(since_s),

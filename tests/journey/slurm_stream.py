@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.journey.slurm_hub import until
+from tests.journey.slurm_hub import SLURMS, until
 from tools.slurm_lab.processes import LabError
 
 if TYPE_CHECKING:
@@ -47,18 +47,32 @@ class Stream:
 
     def one(self, user: User, *asked: str, seconds: int = 0, tasks: int = 1, script: str = "") -> int:
         """As a person does it: again, when Slurm does not answer. A `script` instead of so many `seconds`."""
-        end = time.monotonic() + 30
+        words, end = ("-t", "2", "-J", f"sent-{self.sent}", *asked), time.monotonic() + 30
         while True:
             try:
-                made = self.hub.sbatch(user, "-t", "2", *asked, script=script or f"sleep {seconds}")
+                made = self.hub.sbatch(user, *words, script=script or f"sleep {seconds}")
             except LabError:
                 assert time.monotonic() < end
                 time.sleep(0.5)
-            else:
-                break
+                if not (made := self._taken(f"sent-{self.sent}")):
+                    continue
+            break
         self.ids.append(made)
         self.sent += tasks
         return made
+
+    def _taken(self, name: str) -> int:
+        """The job of that name, 0 where there is none: a controller that is slow may take one and not say so."""
+        shown: list[str] = []
+
+        def asked() -> bool:
+            done = self.hub.lab.run("squeue", "-h", "-t", "all", "-n", name, "-o", "%F %V", check=False)
+            shown[:] = done.stdout.splitlines()
+            return done.returncode == 0
+
+        until(asked, 60)
+        begin = time.strftime(SLURMS, time.localtime(self.began))  # another stream may have used the name
+        return next((int(job) for job, submitted in map(str.split, shown) if submitted >= begin), 0)
 
     def arrived(self) -> None:
         """All that went through the hub was taken."""

@@ -161,6 +161,7 @@ def test_a_node_dies_under_a_job_and_comes_back(broken: SlurmLab) -> None:
 def test_the_controller_and_the_accounting_come_back_with_what_they_knew(broken: SlurmLab) -> None:
     who = broken.people[0]
     job = broken.submit("-A", "acme", "-H", script="true", user=who)
+    broken.wait_until_kept()
     broken.restart_controller(kill=True)
     assert str(job) in broken.run("squeue", "-h", "-o", "%A").stdout.split()
     broken.stop_database()

@@ -41,8 +41,7 @@ def test_a_dead_controller_a_dead_node_and_hands_behind_our_back(slurm_hub: Slur
     stream = Stream(hub, seed=4)
     with hub.operating():
         stream.some(12, through_us=2)
-        written, sent = lab.folder / "state" / "job_state", time.time()
-        until(lambda: written.exists() and written.stat().st_mtime > sent, 20)  # else Slurm itself forgets the last
+        lab.wait_until_kept()  # else Slurm itself forgets the last
         lab.stop_controller(kill=True)
         time.sleep(2)
         lab.start_controller()

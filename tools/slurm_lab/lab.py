@@ -11,6 +11,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -211,6 +212,11 @@ class SlurmLab:
         self._more["slurmctld"] = environment or self._more.get("slurmctld", {})
         self._daemon("slurmctld", ["slurmctld", "-D"], self.slurm_user, self._more["slurmctld"])
         self.daemons.ready("slurmctld", lambda: "UP" in self.run("scontrol", "ping", check=False).stdout, 30)
+
+    def wait_until_kept(self, seconds: float = 20) -> None:
+        """Until the controller has written its jobs down, which it does some seconds late: a killed one forgets."""
+        written, since = self.folder / "state" / "job_state", time.time()
+        until(lambda: written.exists() and written.stat().st_mtime > since, seconds, "the controller keeps its jobs")
 
     def stop_controller(self, *, kill: bool = False) -> None:
         self.daemons.stop("slurmctld", how=signal.SIGKILL if kill else signal.SIGTERM)
