@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 IN_CI = os.environ.get("CI", "").lower() == "true"
 WORKERS = str(min(4, os.cpu_count() or 1))
+TOGETHER = ("-n", WORKERS, "--dist", "loadfile")
 
 
 @dataclass
@@ -104,20 +105,19 @@ def prepare(tally: Tally, *parts: prepare_tests.Part) -> None:
 
 
 def on_slurm(tally: Tally) -> None:
-    """In one process: its tests share a lab, and their waits are Slurm's own turns."""
+    """A lab a process, which the tests of a file share; most of their time is Slurm's own turns."""
     name = "every test on a real Slurm"
     if absent := packages.missing():
         tally.leave_out(name, f"Slurm is not installed (Debian: {' '.join(absent)})")
     else:
-        tally.pytest(name, "--slurm")
+        tally.pytest(name, "--slurm", *TOGETHER)
 
 
 def test(tally: Tally) -> None:
     prepare(tally)
     style(tally)
-    together = ("-n", WORKERS, "--dist", "loadfile")
-    tally.pytest("every test, on SQLite", *together)
-    on_postgresql(tally, *together)
+    tally.pytest("every test, on SQLite", *TOGETHER)
+    on_postgresql(tally, *TOGETHER)
     on_slurm(tally)
 
 

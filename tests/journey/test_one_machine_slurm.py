@@ -160,8 +160,8 @@ def test_a_node_dies_under_a_job_and_comes_back(broken: SlurmLab) -> None:
 
 def test_the_controller_and_the_accounting_come_back_with_what_they_knew(broken: SlurmLab) -> None:
     who = broken.people[0]
-    job = broken.submit("-A", "acme", "-H", script="true", user=who)
-    broken.wait_until_kept()
+    job = broken.submit("-A", "acme", "-H", "-J", "kept", script="true", user=who)
+    broken.wait_until_kept("kept")
     broken.restart_controller(kill=True)
     assert str(job) in broken.run("squeue", "-h", "-o", "%A").stdout.split()
     broken.stop_database()

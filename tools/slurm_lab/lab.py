@@ -11,7 +11,6 @@ import pwd
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -213,10 +212,10 @@ class SlurmLab:
         self._daemon("slurmctld", ["slurmctld", "-D"], self.slurm_user, self._more["slurmctld"])
         self.daemons.ready("slurmctld", lambda: "UP" in self.run("scontrol", "ping", check=False).stdout, 30)
 
-    def wait_until_kept(self, seconds: float = 20) -> None:
-        """Until the controller has written its jobs down, which it does some seconds late: a killed one forgets."""
-        written, since = self.folder / "state" / "job_state", time.time()
-        until(lambda: written.exists() and written.stat().st_mtime > since, seconds, "the controller keeps its jobs")
+    def wait_until_kept(self, name: str, seconds: float = 20) -> None:
+        """Until the controller has written the job of that name down, some seconds late: a killed one forgets."""
+        written = self.folder / "state" / "job_state"
+        until(lambda: written.exists() and name.encode() in written.read_bytes(), seconds, "the controller keeps it")
 
     def stop_controller(self, *, kill: bool = False) -> None:
         self.daemons.stop("slurmctld", how=signal.SIGKILL if kill else signal.SIGTERM)
