@@ -48,11 +48,12 @@ def tell(desk: Desk, job: Job) -> None:
     """Where the job stands, or how it went and what it cost."""
     from fabrique.apps.jobs import queries
     from fabrique.cli import jobs
+    from fabrique.operate.at_cluster import reason_of
 
     sooner = _sooner(desk, job)
     if desk.call.json:
         found = at_cluster(desk, job)
-        there = None if found is None else {"id": found.job_id, "state": found.state, "reason": found.reason}
+        there = None if found is None else {"id": found.job_id, "state": found.state, "reason": reason_of(found)}
         return output.document({**jobs.as_json(desk, job), "cluster": there, "sooner": _sooner_json(sooner)})
     explained = queries.explain(job, now=desk.now)
     say = desk.say
@@ -64,7 +65,7 @@ def tell(desk: Desk, job: Job) -> None:
         output.line(say.reason(explained.reason))
     cluster = at_cluster(desk, job) if not explained.over else None
     if cluster is not None and cluster.reason and cluster.state == "PENDING":
-        output.line(slurm.sentence(say, cluster.reason))
+        output.line(slurm.sentence(say, reason_of(cluster)))
     output.pairs([*_facts(desk, explained), *_at_cluster(desk, job, cluster)])
     if sooner is not None and sooner.reason is not None:
         _tell_sooner(desk, sooner)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fabrique.apps.jobs.models import Job
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core.errors import FabriqueError
+from fabrique.engines.slurm.files.render import held_by_owner
 from fabrique.engines.slurm.model import OURS, QueuedJob, Transport, handle_of
 from fabrique.operate.observe import intent_of
 
@@ -27,6 +28,12 @@ def queued(here: ThisHub, job: Job, transport: Transport) -> QueuedJob | None:
         return None
     array, _, task = job.outside_id.partition("_")
     return next((one for one in jobs if _is(one, wanted, array, task)), None)
+
+
+def reason_of(found: QueuedJob) -> str:
+    """Slurm's word for why it waits. The hub's own hold is the administrator's: Slurm calls it the user's."""
+    ours = found.held and found.reason == "JobHeldUser" and not held_by_owner(found.comment, found.admin_comment)
+    return "JobHeldAdmin" if ours else found.reason
 
 
 def _is(one: QueuedJob, wanted: str, array: str, task: str) -> bool:
