@@ -74,6 +74,21 @@ def test_the_binding_constraint_is_named_with_the_latest_start(changes: dict[str
     assert plan.waits[0].by_ms == RUN.ends_ms
 
 
+@pytest.mark.parametrize(("short_first", "expected"), [(False, ["1", "2"]), (True, ["3", "4"])])
+def test_a_project_s_short_jobs_go_first_where_the_rules_say_so(short_first: bool, expected: list[str]) -> None:
+    """Those of another project keep their place, and alike short ones go by age."""
+    long, short = {"walltime_ms": 5_000, "milli_devices": 2_000}, {"walltime_ms": 600, "milli_devices": 2_000}
+    jobs = [job("1", **long), job("2", **long), job("3", **short, submitted_ms=1), job("4", **short, submitted_ms=2)]
+    plan = step(rows(jobs), replace(RULES, short_first=short_first), NOW)
+    assert [s.job for s in plan.starts] == expected
+
+
+def test_who_waited_long_enough_goes_before_the_short_ones() -> None:
+    jobs = [job("1", walltime_ms=5_000, milli_devices=4_000), job("2", walltime_ms=600, submitted_ms=NOW)]
+    plan = step(rows(jobs), replace(RULES, short_first=True, age_ms=NOW), NOW)
+    assert [s.job for s in plan.starts] == ["1"]
+
+
 def test_what_no_end_would_make_fit_has_no_forecast() -> None:
     plan = decide([job("1", power_w=901)])
     assert (plan.waits[0].reason.code, plan.waits[0].by_ms) == ("wait.power", None)

@@ -17,7 +17,17 @@ READY = {
     "fifo": Rules(name="fifo", backfill=False, reservations=1),
     "easy": EASY,
     "conservative": Rules(name="conservative", backfill=True, reservations=1000),
-    "fair": replace(EASY, name="fair", reservations=8, pools=True, share_order=True, fair=True, age_ms=7 * DAY),
+    "fair": replace(
+        EASY,
+        name="fair",
+        version=2,
+        reservations=8,
+        pools=True,
+        share_order=True,
+        fair=True,
+        short_first=True,
+        age_ms=7 * DAY,
+    ),
     "static-nameplate": replace(EASY, name="static-nameplate", depth=500, watts="nameplate"),
     "static-measured": replace(EASY, name="static-measured", depth=500, watts="measured"),
     "frugal": Rules(
@@ -81,6 +91,7 @@ share_order: true
 window: 1d
 fair: true
 decay_ppm: 500000
+short_first: true
 age: 90s
 reclaim: true
 reclaim_any: true
@@ -107,6 +118,7 @@ observe_only: true
         window_ms=DAY,
         fair=True,
         decay_ppm=500_000,
+        short_first=True,
         age_ms=90_000,
         reclaim=True,
         reclaim_any=True,

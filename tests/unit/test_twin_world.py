@@ -13,7 +13,7 @@ from tests.unit.small_traces import pair, trace
 from fabrique.core.admission import tables as t
 from fabrique.core.admission.kernels.reference.replay import replay
 from fabrique.core.admission.kernels.reference.tables import read
-from fabrique.core.admission.rules import Rules
+from fabrique.core.admission.rules import Rules, length_of
 from fabrique.core.admission.tables import NONE, PPM
 from fabrique.core.errors import FabriqueError
 from fabrique.definitions import hubs
@@ -75,6 +75,15 @@ def test_lines_go_by_pool_then_priority_then_project() -> None:
     made = world(replace(bare(9), pools=pair().pools), trace(rows, pools=("a", "b")), FRUGAL)
     assert lines(made) == [[0, 5, 0], [0, 0, 0], [0, 0, 1], [1, 1, 2]]
     assert made.state.job[:, t.JOB_LINE].tolist() == [3, 2, 0, 1]
+
+
+@given(walltimes=st.lists(st.integers(1, 2**40), min_size=1, max_size=20))
+def test_lines_tell_walltimes_apart_where_short_ones_go_first(walltimes: list[int]) -> None:
+    """As the live hub does, which goes by `length_of`; shorter ones stand in an earlier line."""
+    jobs = trace([{"walltime_ms": ms, "run_ms": 1} for ms in walltimes])
+    made = world(bare(1), jobs, replace(EASY, short_first=True))
+    ranks = {length: row for row, length in enumerate(sorted({length_of(ms) for ms in walltimes}))}
+    assert made.state.job[:, t.JOB_LINE].tolist() == [ranks[length_of(ms)] for ms in walltimes]
 
 
 def test_rules_that_look_at_no_pool_have_one() -> None:

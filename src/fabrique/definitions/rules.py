@@ -64,6 +64,7 @@ class _File(Part):
     window: str | None = None
     fair: bool = _DEFAULT.fair
     decay_ppm: Annotated[int, Field(ge=0, le=1_000_000)] = _DEFAULT.decay_ppm
+    short_first: bool = _DEFAULT.short_first
     age: str | None = None
     reclaim: bool = _DEFAULT.reclaim
     reclaim_any: bool = _DEFAULT.reclaim_any

@@ -179,6 +179,9 @@ def _jobs(trace: Trace, rules: Rules, asked: Demand, offered: Options, rows: Row
     job[:, t.JOB_PREEMPTIBLE] = trace.preemptible[rows]
     job[:, t.JOB_ELASTIC] = (tolerance > 0) & (rules.watts == "levels")
     grouping = [(pool, False), (priority, True), *([(project, False)] if rules.fair else [])]
+    if rules.short_first:
+        length = np.frexp(job[:, t.JOB_WALLTIME].astype(float))[1]  # `length_of` each
+        grouping.append((length.astype(np.int64), False))
     job[:, t.JOB_LINE], first = distinct(*grouping)
     alike = (job[:, c] for c in (t.JOB_PROFILE, t.JOB_WALLTIME, t.JOB_POOL, t.JOB_PREEMPTIBLE, t.JOB_ELASTIC))
     job[:, t.JOB_SHAPE], _ = distinct(

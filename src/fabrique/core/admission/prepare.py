@@ -15,7 +15,7 @@ import numpy as np
 from fabrique.core.admission import tables as t
 from fabrique.core.admission.occupancy import place_runs, promise, queue
 from fabrique.core.admission.premises import cores_each, grid_of, needs, places_of, table, whole
-from fabrique.core.admission.rules import Rules
+from fabrique.core.admission.rules import Rules, length_of
 from fabrique.core.admission.state import History, JobRow, OptionRow, PoolRow, Rows, RunRow
 from fabrique.core.admission.tables import NONE, PPM, UNLIMITED, Ints, State
 from fabrique.core.units import ceil_divide
@@ -186,15 +186,20 @@ def _jobs(
 
 
 def _lines(job: Ints, jobs: Sequence[JobRow | RunRow], rules: Rules) -> Ints:
-    """Jobs of one pool and priority, and of one project where the rules are fair, stand in one line."""
+    """Jobs of one pool and priority stand in one line; of one project, of one length, where the rules tell them apart."""
     keys = [
-        (int(cells[t.JOB_POOL]), -one.priority, int(cells[t.JOB_PROJECT]) if rules.fair else NONE)
+        (
+            int(cells[t.JOB_POOL]),
+            -one.priority,
+            int(cells[t.JOB_PROJECT]) if rules.fair else NONE,
+            length_of(one.walltime_ms) if rules.short_first else NONE,
+        )
         for cells, one in zip(job, jobs, strict=True)
     ]
     rows = {key: row for row, key in enumerate(sorted(set(keys)))}
     job[:, t.JOB_LINE] = [rows[key] for key in keys]
     line = np.full((len(rows), t.LINE_COLUMNS), NONE, np.int64)
-    for (pool, behind, project), row in rows.items():
+    for (pool, behind, project, _), row in rows.items():
         line[row, [t.LINE_POOL, t.LINE_PRIORITY, t.LINE_PROJECT]] = pool, -behind, project
     return line
 

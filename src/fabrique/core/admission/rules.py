@@ -17,7 +17,8 @@ class Rules:
     wait get their earliest start reserved. `depth`: jobs looked at once those are reserved. `pools`: nominal quotas,
     borrowing and lending limits hold. `share_order`: the pool owed most goes first; `window_ms` bounds what
     it may be owed. `fair`: inside a pool, the project that used least for its weight; use decays to `decay_ppm`
-    a day. `age_ms`: who waited so long goes before all (0: never). `reclaim`: a pool takes back what it lent, from
+    a day. `short_first`: inside a project (a pool, where `fair` is off), jobs of a shorter walltime, by `length_of`.
+    `age_ms`: who waited so long goes before all (0: never). `reclaim`: a pool takes back what it lent, from
     runs older than `min_run_ms`; of all borrowers with `reclaim_any`, else of those that consent; then the
     borrower may not borrow for `backoff_ms`, doubled at each preemption of a job. `preempt_lower`: of its own pool's
     lower priorities too. `watts`: how power is counted: not at all, by nameplate or by measured maximum at the top
@@ -37,6 +38,7 @@ class Rules:
     window_ms: int = 28 * 86_400_000
     fair: bool = False
     decay_ppm: int = 905_724  # a week's half-life, a day: 0.5 ** (1 / 7)
+    short_first: bool = False
     age_ms: int = 0
     reclaim: bool = False
     reclaim_any: bool = False
@@ -55,6 +57,11 @@ class Rules:
     def flags(self) -> Flags:
         """What the compiled decision reads of them."""
         return Flags(*(int(getattr(self, name)) for name in Flags._fields))
+
+
+def length_of(walltime_ms: int) -> int:
+    """Which walltimes count as equally short: those within the same power of two."""
+    return walltime_ms.bit_length()
 
 
 class Flags(NamedTuple):
