@@ -186,7 +186,7 @@ def _jobs(
 
 
 def _lines(job: Ints, jobs: Sequence[JobRow | RunRow], rules: Rules) -> Ints:
-    """Jobs of one pool and priority stand in one line; of one project, of one length, where the rules tell them apart."""
+    """Jobs of one pool and priority stand in one line; of one project, of like length, where the rules say so."""
     keys = [
         (
             int(cells[t.JOB_POOL]),
