@@ -251,6 +251,13 @@ def test_files_follow_each_other_and_the_oldest_goes(tmp_path: Path, monkeypatch
     assert gap.divergence == event_log.Divergence(str(found[2]), 1, "chain")
 
 
+def test_a_clock_that_went_back_makes_the_next_file_all_the_same(tmp_path: Path) -> None:
+    """Else it would be the oldest, and the first to go."""
+    for at_ms in (5_000, 3_000, 3_000):
+        logs.EventLog(tmp_path).begin(at_ms, {"rules": {}})
+    assert [path.stem for path in logs.files(tmp_path / logs.FOLDER)] == [f"{at:015d}" for at in (5_000, 5_001, 5_002)]
+
+
 def test_a_disk_that_refuses_the_log_stops_no_decision(tmp_path: Path) -> None:
     (tmp_path / logs.FOLDER).write_text("not a folder")
     assert recorded(tmp_path) == []

@@ -36,14 +36,12 @@ class EventLog:
         return self._path is None
 
     def begin(self, at_ms: int, snapshot: Json) -> None:
-        """A new file, chained to the one before it."""
+        """A new file, chained to the one before it and named after it, whatever the clock says."""
         try:
             self.folder.mkdir(mode=0o700, exist_ok=True)
-            self._last = self._last or last_hash(files(self.folder))
-            path = self.folder / f"{at_ms:015d}.jsonl"
-            while path.exists():  # two in one millisecond
-                at_ms += 1
-                path = self.folder / f"{at_ms:015d}.jsonl"
+            before = files(self.folder)
+            self._last = self._last or last_hash(before)
+            path = self.folder / f"{max([at_ms, *(_instant(old) + 1 for old in before[-1:])]):015d}.jsonl"
             path.touch(mode=0o600)
             self._path = path
         except OSError as error:
@@ -82,6 +80,10 @@ class EventLog:
 def files(folder: Path) -> list[Path]:
     """The log's files, oldest first."""
     return sorted(p for p in folder.glob("*.jsonl") if p.is_file()) if folder.is_dir() else []
+
+
+def _instant(path: Path) -> int:
+    return int(path.stem) if path.stem.isdigit() else 0
 
 
 def last_hash(found: list[Path]) -> str:
