@@ -38,8 +38,9 @@ SETTINGS = "DJANGO_SETTINGS_MODULE"
 IN_CI = os.environ.get("CI", "").lower() == "true"
 DATABASE_URL = os.environ.get("FABRIQUE_DATABASE_URL", "")
 # The same examples at every run of CI, so that a change is judged by itself; new ones at every other run.
-hypothesis.settings.register_profile("ci", derandomize=True)
-hypothesis.settings.load_profile("ci" if IN_CI else "default")
+# no deadline: how long an example takes says more of what else the machine does
+hypothesis.settings.register_profile("here", derandomize=IN_CI, deadline=None)
+hypothesis.settings.load_profile("here")
 TRACES = Path(os.environ.get("FABRIQUE_TRACES", str(Path(__file__).parents[2] / "shared" / "data")))
 TOUCH_TABLES = {"db", "transactional_db", "live_server", "client", "admin_client", "fresh_environment", "here"}
 

@@ -136,5 +136,5 @@ class Ledger(RuleBasedStateMachine):
                 assert self.balance(booking.account(name, "held"), u) == held
 
 
-Ledger.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Ledger.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestLedger = Ledger.TestCase

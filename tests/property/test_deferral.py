@@ -102,7 +102,7 @@ def rows_of(answer: Deferrals) -> list[tuple[object, ...]]:
     ]
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(slots, rows, sites)
 def test_the_compiled_deferral_is_the_naive_one(
     drawn: list[tuple[int, int, int, int]], asked: list[Row], rules: tuple[int, int, int]
@@ -118,7 +118,7 @@ def test_the_compiled_deferral_is_the_naive_one(
         assert got[row] == (choice.verdict, choice.start_ms, choice.cost_soonest, choice.cost, choice.share_ms)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(slots, rows, sites)
 def test_a_planned_job_keeps_its_window_its_work_and_the_room(
     drawn: list[tuple[int, int, int, int]], asked: list[Row], rules: tuple[int, int, int]
@@ -136,7 +136,7 @@ def test_a_planned_job_keeps_its_window_its_work_and_the_room(
     assert np.all(answer.cost_plan <= answer.cost_soonest)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(slots, rows, sites, st.randoms(use_true_random=False))
 def test_the_order_jobs_come_in_counts_for_nothing(
     drawn: list[tuple[int, int, int, int]], asked: list[Row], rules: tuple[int, int, int], random: object

@@ -40,25 +40,25 @@ def answers(raw: bytes) -> None:
 
 
 @given(st.binary(max_size=400))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_random_bytes(raw: bytes) -> None:
     answers(raw)
 
 
 @given(st.lists(NOISE | st.text(max_size=6), max_size=40).map("".join))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_random_yaml_words(text: str) -> None:
     answers(text.encode("utf-8", "surrogatepass"))
 
 
 @given(st.integers(0, len(GOOD) - 1), st.integers(0, 30), NOISE | st.text(max_size=8))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 def test_a_good_file_with_a_piece_replaced(at: int, length: int, piece: str) -> None:
     answers((GOOD[:at] + piece + GOOD[at + length :]).encode("utf-8", "surrogatepass"))
 
 
 @given(st.integers(0, len(ROWS) - 1), st.integers(0, len(ROWS) - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_good_file_with_two_rows_exchanged(one: int, other: int) -> None:
     rows = list(ROWS)
     rows[one], rows[other] = rows[other], rows[one]
@@ -66,7 +66,7 @@ def test_a_good_file_with_two_rows_exchanged(one: int, other: int) -> None:
 
 
 @given(TREES, PATHS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_tree_as_a_hub_or_as_an_assumption(tree: object, path: str) -> None:
     good, _ = yaml.parse(GOOD.encode(), "f.yaml")
     assert good is not None

@@ -35,7 +35,7 @@ FACTS = Facts(
     st.sampled_from(MODES),
     st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=20), LIKELY | ANYTHING, max_size=25),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_form_is_answered(mode: Mode, form: dict[str, object]) -> None:
     values, errors = checked(mode, form)
     assert not {e.field for e in errors} & set(values)

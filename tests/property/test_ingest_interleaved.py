@@ -107,7 +107,7 @@ class Story:
         self.look()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(steps=[("start", 1, ""), ("turn", 1, ""), ("lose", 1, ""), ("turn", 1, "")])
 @example(steps=[("start", 1, ""), ("turn", 1, ""), ("end", 1, "NODE_FAIL"), ("look", 1, ""), ("turn", 1, "")])
 @given(steps=STEPS)

@@ -51,7 +51,7 @@ def specs(draw: st.DrawFn) -> JobSpec:
 
 
 @given(specs())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_header_that_is_written_is_read_back_exactly(spec: JobSpec) -> None:
     lines = header(spec)
     script = SHEBANG + "".join(line + "\n" for line in lines)
@@ -76,7 +76,7 @@ def test_bytes_from_anybody(raw: bytes) -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from([*KEYS, "gpus", "colour"]), st.text(max_size=30)), max_size=6))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_values_from_anybody(pairs: list[tuple[str, str]]) -> None:
     script = SHEBANG + "".join(f"#fabrique {key}: {value}\n" for key, value in pairs)
     spec, complaints = parse(script.encode("utf-8", "surrogatepass"), "job.sh", dict(pairs[:2]))
@@ -87,7 +87,7 @@ def test_values_from_anybody(pairs: list[tuple[str, str]]) -> None:
 
 
 @given(st.sampled_from(KEYS), st.from_regex(r"[0-9.:mhdsKMGTW, =ofyesauto+Z-]{1,24}", fullmatch=True))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_values_that_look_right(key: str, value: str) -> None:
     spec, complaints = parse(f"{SHEBANG}#fabrique {key}: {value}\n".encode(), "job.sh")
     assert (spec is None) == bool(complaints)

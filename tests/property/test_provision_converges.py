@@ -76,7 +76,7 @@ def outside(book: Book) -> dict[str, Any]:
     return copy.deepcopy({n: a for n, a in book.state["accounts"].items() if n not in inside})
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(awards(), hands(), awards(), hands())
 def test_one_apply_reaches_it_and_nobody_is_locked_out(
     first: tuple[list[Allocation], dict[str, list[str]]],

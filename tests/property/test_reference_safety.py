@@ -16,7 +16,7 @@ from fabrique.core.admission.kernels.reference import Run, World
 from fabrique.core.admission.tables import NONE, UNLIMITED, State
 
 seeds = st.integers(0, 10**9)
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=60)
 
 
 def started(moment: Moment) -> list[Run]:

@@ -19,7 +19,7 @@ from fabrique.twin.trace import Trace
 from fabrique.twin.traces.reading import read
 
 NAMES = ("t", "t.swf", "t.swf.gz", "t.csv", "t.parquet", "t.json", "t.txt")
-PLAIN = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+PLAIN = settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NUMBERS = st.sampled_from(
     ["-1", "0", "1", "7", "0.5", "-0", "1e3", "99999999999999999999", "1e400", "nan", "inf", "x", "\0", "1_0", "٣", ""]
 )

@@ -182,7 +182,7 @@ runs_drawn = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(jobs_drawn, runs_drawn, st.integers(0, 100), st.booleans())
 def test_no_plan_passes_capacity_cap_or_budget(jobs: list[JobRow], runs: list[RunRow], room: int, fill: bool) -> None:
     plan = decide(jobs, runs, room, backfill=fill)
@@ -199,7 +199,7 @@ def test_no_plan_passes_capacity_cap_or_budget(jobs: list[JobRow], runs: list[Ru
     assert sorted([s.job for s in plan.starts] + [w.job for w in plan.waits]) == [j.id for j in jobs]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(jobs_drawn, runs_drawn, st.randoms(use_true_random=False))
 def test_the_same_state_gives_the_same_plan_whatever_the_order_of_its_rows(
     jobs: list[JobRow], runs: list[RunRow], chance: object

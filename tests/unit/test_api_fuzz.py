@@ -77,7 +77,6 @@ def test_nothing_that_is_sent_is_a_fault_of_ours(desk: Any, who: str) -> None:
 
     @settings(
         max_examples=int(os.environ.get("FUZZ_EXAMPLES", "120")),
-        deadline=None,
         suppress_health_check=list(HealthCheck),
         database=None,
     )

@@ -104,7 +104,7 @@ def deployments(draw: st.DrawFn) -> d.Deployment:
 
 
 @given(deployments())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_deployment_survives_writing(deployment: d.Deployment) -> None:
     back, complaints = d.parse(d.write(deployment).encode(), "f")
     assert complaints == [], [say(c) for c in complaints]
@@ -254,7 +254,7 @@ def test_noise_is_told(raw: bytes) -> None:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_mutilated_file_is_told_or_means_what_it_says(data: Any) -> None:
     start = data.draw(st.integers(0, len(TEXT)))
     end = data.draw(st.integers(start, min(len(TEXT), start + 30)))

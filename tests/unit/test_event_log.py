@@ -164,7 +164,7 @@ def test_only_what_changed_is_written(one: bytes) -> None:
     assert sum("rules" in json.loads(line) for line in one.splitlines()) == 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_one_changed_byte_is_found(tmp_path_factory: pytest.TempPathFactory, one: bytes, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(one) - 2))  # the last newline alone says that a line is finished

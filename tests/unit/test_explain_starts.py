@@ -198,7 +198,7 @@ runs_drawn = st.lists(
 ).map(lambda runs: tuple(replace(r, id=f"r{i}", job=f"0{i}") for i, r in enumerate(runs)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(jobs_drawn, runs_drawn, st.data())
 def test_a_change_that_is_said_to_start_the_job_does(
     jobs: list[JobRow], runs: tuple[RunRow, ...], data: st.DataObject

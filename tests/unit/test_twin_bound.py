@@ -61,7 +61,7 @@ cases = st.tuples(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(cases)
 def test_the_bound_is_what_brute_force_finds(case: tuple[list[int], list[tuple[int, int, int]], int]) -> None:
     values, rows, devices = case

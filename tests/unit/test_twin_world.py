@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.small_traces import pair, trace
 
@@ -97,7 +97,6 @@ def test_rules_that_look_at_no_pool_have_one() -> None:
 values = st.integers(0, 2)
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.fixed_dictionaries(
