@@ -53,7 +53,8 @@ class Tally:
         if url:
             environment["FABRIQUE_DATABASE_URL"] = url
         with tempfile.NamedTemporaryFile("r", suffix=".jsonl", encoding="utf-8") as file:
-            command = [sys.executable, "-m", "pytest", "-q", f"--outcomes={file.name}", *arguments]
+            slow = ("--durations=15", "--durations-min=5")
+            command = [sys.executable, "-m", "pytest", "-q", *slow, f"--outcomes={file.name}", *arguments]
             if subprocess.run(command, cwd=ROOT, env=environment).returncode != 0:
                 self.failed.append(name)
             self.count(map(json.loads, file), name)
