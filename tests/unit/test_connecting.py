@@ -24,6 +24,10 @@ from fabrique.engines.slurm.discover import Sort, named_once
 from fabrique.operate import connecting, founding
 
 DATA = Path(__file__).parents[1] / "data" / "slurm" / "22.05"
+PARTITIONS = """\
+PartitionName=gpu AllowGroups=ALL Default=YES MaxNodes=UNLIMITED MaxTime=2-12:00:00 MinNodes=0 State=UP
+PartitionName=flex AllowGroups=ALL Default=NO MaxNodes=UNLIMITED MaxTime=UNLIMITED MinNodes=0 State=UP
+"""
 H100 = unit("acc-ms:h100-sxm")
 pytestmark = pytest.mark.django_db
 
@@ -45,7 +49,8 @@ def binaries(tmp_path: Path) -> Path:
     program = folder / "scontrol"
     config = "Configuration data as of today\nClusterName             = lab\nSlurmUser               = slurm(64030)\n"
     program.write_text(
-        f'#!/bin/sh\nif [ "$2" = config ]; then printf %s "{config}"; else cat "{DATA / "nodes.txt"}"; fi\n'
+        f'#!/bin/sh\ncase $2 in config) printf %s "{config}" ;; partition) printf %s "{PARTITIONS}" ;;\n'
+        f'*) cat "{DATA / "nodes.txt"}" ;; esac\n'
     )
     program.chmod(0o755)
     return folder
@@ -63,6 +68,7 @@ def test_what_the_cluster_says_of_itself(here: Any, binaries: Path) -> None:
     assert (found.cluster.cluster, found.cluster.engine, found.cluster.cap_basis) == ("lab", "lab", "assumed")
     assert partition.names == ("gpu", "flex")
     assert (partition.kind, partition.gres, partition.devices, partition.cores) == ("h100-sxm", "gpu:h100", 4, 96)
+    assert partition.longest_min == 60 * 60  # of gpu, which the hub submits to
     most = partition.nodes * (partition.idle_w + 4 * partition.device_w + 96 * partition.core_w)
     assert found.cluster.cap_w == most
     assert connecting.describe(here, asked(binaries, cap_w=9_000)).cluster.cap_w == 9_000

@@ -28,6 +28,17 @@ READY = {
         short_first=True,
         age_ms=7 * DAY,
     ),
+    "sparing": replace(
+        EASY,
+        name="sparing",
+        reservations=8,
+        pools=True,
+        share_order=True,
+        fair=True,
+        short_first=True,
+        age_ms=7 * DAY,
+        watts="levels",
+    ),
     "static-nameplate": replace(EASY, name="static-nameplate", depth=500, watts="nameplate"),
     "static-measured": replace(EASY, name="static-measured", depth=500, watts="measured"),
     "frugal": Rules(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from fabrique.core.admission import levels
 from fabrique.core.admission.filter import Offer
+from fabrique.core.admission.levels import Level
 from fabrique.core.catalogue import Device, DeviceKind
 from fabrique.core.units import time_unit
 from fabrique.definitions.cluster import Cluster, ClusterPartition
@@ -96,7 +98,7 @@ def _cluster(cluster: Cluster, known: Mapping[str, DeviceKind]) -> Connected:
         kinds=kinds,
         counts={kind: _count(cluster.partitions, kind) for kind in kinds},
         vendors={k: known[k].vendor or "" for k in kinds if k in known},
-        offers=tuple(o for p in cluster.partitions for o in _offers(cluster, p)),
+        offers=tuple(o for p in cluster.partitions for o in _offers(cluster, p, known)),
     )
 
 
@@ -104,7 +106,7 @@ def _count(partitions: Iterable[ClusterPartition], kind: str) -> int:
     return sum(p.nodes * (p.cores if p.core_kind == kind else p.devices if p.kind == kind else 0) for p in partitions)
 
 
-def _offers(cluster: Cluster, p: ClusterPartition) -> Iterator[Offer]:
+def _offers(cluster: Cluster, p: ClusterPartition, known: Mapping[str, DeviceKind]) -> Iterator[Offer]:
     """Its devices first, then its cores. A node's idle draw is nobody's: it is drawn anyway."""
     sorts: list[tuple[str | None, Device, int]] = [
         (p.kind, "accelerator", p.devices * 1000),
@@ -127,4 +129,14 @@ def _offers(cluster: Cluster, p: ClusterPartition) -> Iterator[Offer]:
             core_w=p.core_w,
             core_idle_w=0,
             nodes=p.nodes,
+            levels=_levels(cluster, p, known) if device == "accelerator" else (),
+            longest_ms=None if p.longest_min is None else p.longest_min * 60_000,
         )
+
+
+def _levels(cluster: Cluster, p: ClusterPartition, known: Mapping[str, DeviceKind]) -> tuple[Level, ...]:
+    """What the prolog can set: none where nobody said that it is in place."""
+    kind = known.get(p.kind or "")
+    if kind is None or not cluster.levels:
+        return ()
+    return levels.of_kind(kind, kind.board_w if p.limit_w is None else p.limit_w)

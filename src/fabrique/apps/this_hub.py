@@ -68,6 +68,11 @@ class ThisHub:
         """What is handed out: accelerators by kind, and cores."""
         return self.connected.offers
 
+    @property
+    def sets_levels(self) -> bool:
+        """Whether some device can be set to a power level whose speed somebody measured."""
+        return any(offer.levels for offer in self.offers)
+
     def count(self, kind: str) -> int:
         """How many devices of `kind` are connected."""
         return self.connected.counts[kind]

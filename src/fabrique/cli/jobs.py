@@ -6,6 +6,7 @@ What is said goes through the Speaker of the desk.
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -36,6 +37,7 @@ FLAGS: Final = {
     "preemptible": "Whether it may be paused: 'yes, signal=USR1, lead=60s'.",
     "datasets": "Registered datasets it uses.",
     "power": "auto, max, or watts per accelerator: 300W.",
+    "tolerance": "How much longer it may take at a lower power level: 10%.",
     "output": "The most it may print: 64M.",
 }
 
@@ -213,6 +215,8 @@ def _run_json(run: Run) -> dict[str, Any]:
         "state": run.state,
         "partition": run.partition,
         "kind": run.kind,
+        "level": None if run.level is None else asdict(run.level),
+        "walltime_ms": run.walltime_ms,
         "unit": run.unit,
         "started_ms": run.started_ms,
         "ended_ms": run.ended_ms,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -235,4 +236,5 @@ def _job_json(desk: Desk, q: Queued) -> dict[str, Any]:
         "partition": None if q.run is None else q.run.partition,
         "kind": None if q.run is None else q.run.kind,
         "power_w": None if q.run is None else q.run.bound.get("power_w"),
+        "level": None if q.run is None or q.run.level is None else asdict(q.run.level),
     }

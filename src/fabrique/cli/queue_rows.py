@@ -34,7 +34,7 @@ def row(desk: Desk, q: Queued) -> Row:
         "name": job.name,
         "project": job.project.code,
         "asks": asked(say, q),
-        "walltime": say.duration(int(job.spec["walltime_ms"])),
+        "walltime": say.duration(int(job.spec["walltime_ms"]) if q.run is None else q.run.walltime_ms),
         "power": level(say, q),
         "since": say.duration(max(desk.now - q.since_ms, 0) // 1000 * 1000),
         "when": when(desk, q),
@@ -60,10 +60,15 @@ def kinds_said(say: Speaker, device: str, kinds: Sequence[str]) -> str:
 
 
 def level(say: Speaker, q: Queued) -> str:
-    """What a running job may draw in all; what a waiting one wants per device, or that the hub chooses."""
+    """What a running job may draw in all, and the level of each device; what a waiting one wants, or tolerates."""
     if q.run is not None and q.run.bound.get("power_w"):
-        return say.power(int(q.run.bound["power_w"]))
-    power = q.job.spec["power"]
+        most, own = say.power(int(q.run.bound["power_w"])), q.run.level
+        if own is None:
+            return most
+        return say.text("{power}, {level} a device", power=most, level=say.power(own.limit_w))
+    power, tolerated = q.job.spec["power"], int(q.job.spec.get("tolerance_permille", 0))
+    if power == "auto" and tolerated:
+        return say.text("lower, up to {part} longer", part=say.percent(tolerated))
     if isinstance(power, int):
         return say.power(power)
     return {"auto": say.text("chosen by the hub"), "max": say.text("full")}.get(power, str(power))

@@ -88,7 +88,7 @@ def _progress(desk: Desk, explained: Explanation) -> str:
     """State, time, and what it waits for."""
     say, job, run = desk.say, explained.job, explained.run
     if run is not None and run.started_ms is not None and run.ended_ms is None:
-        elapsed, most = say.duration(max(desk.now - run.started_ms, 0)), say.duration(int(job.spec["walltime_ms"]))
+        elapsed, most = say.duration(max(desk.now - run.started_ms, 0)), say.duration(run.walltime_ms)
         state = say.word("job", job.status)
         return say.text(
             "Job {job}: {state}, {elapsed} of {most}.", job=str(job.number), state=state, elapsed=elapsed, most=most

@@ -276,17 +276,28 @@ def refund(
 
 
 def rebate(
-    allocation: str, charged: Amount, throughput_permille: int, ref: str, detail: Mapping[str, object]
+    allocation: str,
+    charged: Amount,
+    throughput_permille: int,
+    ref: str,
+    detail: Mapping[str, object],
+    pool: str | None = None,
 ) -> list[Line]:
-    """A capped run is charged its elapsed time; what the lower power level cost it comes back."""
+    """A capped run is charged its elapsed time; what the lower power level cost it comes back.
+
+    `pool`: of a unit without a budget, which was granted as it was used: that grant is taken back.
+    """
     back = frugality_rebate(charged.value, throughput_permille)
     if not back:
         return []
     text = canonical(dict(detail))
+    to, source = account(allocation, "available"), "hub:capacity"
+    if pool is not None:
+        to, source = account(allocation, "granted"), pool_account(pool, "awarded")
     return [
         Line(account(allocation, "used"), charged.unit, -back, "frugality-rebate", ref, text),
-        Line(account(allocation, "available"), charged.unit, back, "frugality-rebate", ref, text),
-        Line("hub:capacity", charged.unit, -back, "frugality-rebate", ref, text),
+        Line(to, charged.unit, back, "frugality-rebate", ref, text),
+        Line(source, charged.unit, -back, "frugality-rebate", ref, text),
         Line("hub:frugality-rebate", charged.unit, back, "frugality-rebate", ref, text),
     ]
 

@@ -34,6 +34,7 @@ _MOST: Final[Mapping[str, tuple[int, int]]] = {  # both ends included; sanity, n
     "lead": (0, DAY_MS),
     "output": (1, 2**40),
     "power": (1, 1_000_000_000),
+    "tolerance": (0, 1_000),
     "not-before": (0, LAST_INSTANT_MS),
     "latest-start": (0, LAST_INSTANT_MS),
     "deadline": (0, LAST_INSTANT_MS),
@@ -51,8 +52,9 @@ class JobSpec:
     `milli_devices` 0 is a job on cores alone; below 1,000 it is a fraction of one device. `kinds` are the accelerator,
     core or QPU kinds accepted, any when empty. `memory_mb` None leaves it to the partition. `latest_start_ms` is the
     last instant it may start, `deadline_ms` the last by which it must have ended. `power` is watts per device, or
-    `auto` (the hub chooses within the job's tolerance), or `max` (never lowered). `partition` is the only one it may
-    run on: it came by that one's own door.
+    `auto` (the hub chooses within the job's tolerance), or `max` (never lowered). `tolerance_permille` is how much
+    longer than at full power it consents to take. `partition` is the only one it may run on: it came by that one's own
+    door.
     """
 
     script: str
@@ -72,12 +74,18 @@ class JobSpec:
     lead_ms: int = DEFAULT_LEAD_MS
     datasets: tuple[str, ...] = ()
     power: int | Literal["auto", "max"] = "auto"
+    tolerance_permille: int = 0
     output_limit_bytes: int = DEFAULT_OUTPUT_BYTES
     partition: str | None = None
 
     @property
     def script_sha256(self) -> str:
         return hashlib.sha256(self.script.encode()).hexdigest()
+
+    @property
+    def tolerated_permille(self) -> int:
+        """How much longer the hub may let it take; nothing where it chose its power itself."""
+        return self.tolerance_permille if self.power == "auto" else 0
 
     @property
     def start_by_ms(self) -> int | None:
@@ -189,6 +197,7 @@ def _numbers(spec: JobSpec) -> Iterable[tuple[str, int]]:
     yield "walltime", spec.walltime_ms
     yield "lead", spec.lead_ms
     yield "output", spec.output_limit_bytes
+    yield "tolerance", spec.tolerance_permille
     if spec.memory_mb is not None:
         yield "memory", spec.memory_mb
     if isinstance(spec.power, int):

@@ -17,7 +17,9 @@ class ClusterPartition(Part):
 
     `names`: Slurm's partitions on these nodes, the one that the hub submits to first. `kind` is what its devices are,
     `gres` Slurm's name of one; None where it has none. `core_kind` is under what name cores are handed out to jobs
-    without devices; None: they are not. `device_w` and `core_w` are the most above the node's idle draw.
+    without devices; None: they are not. `device_w` and `core_w` are the most above the node's idle draw. `limit_w` is
+    the power limit of a device as it ships (None: its kind's); `longest_min` the longest run that Slurm lets be there,
+    in minutes (None: no end).
     """
 
     id: Id
@@ -32,6 +34,8 @@ class ClusterPartition(Part):
     idle_w: Watts
     device_w: Watts
     core_w: Watts
+    limit_w: Annotated[int, Field(ge=1, le=5_000)] | None = None
+    longest_min: Annotated[int, Field(ge=1, le=10**7)] | None = None
 
 
 class Cluster(Part):
@@ -41,7 +45,8 @@ class Cluster(Part):
     is where these jobs start and write, on a file system that the nodes share; None: in the hub's home.
     `accounts` and `qos` name a project's account and QoS there; `parent` is the account that holds them all.
     `energy`: whether Slurm's ConsumedEnergy is metered by node, hence a job's own only where it had its nodes alone, or
-    by job. `door` is what happens to a submission while the hub is silent; `hold` whose submissions it may hold.
+    by job. `levels`: slurm.conf names the hub's prolog and epilog, so that a job's power level is set. `door` is what
+    happens to a submission while the hub is silent; `hold` whose submissions it may hold.
     """
 
     engine: Id
@@ -67,6 +72,7 @@ class Cluster(Part):
     silent_s: int = Field(default=60, ge=5, le=86_400)
     look_ahead_s: int = Field(default=60, ge=0, le=3_600)
     energy: Literal["nodes", "jobs"] = "nodes"
+    levels: bool = False
     watt_licence: SlurmName | None = "fabrique_w"
     partitions: tuple[ClusterPartition, ...] = Field(min_length=1, max_length=1_000)
 

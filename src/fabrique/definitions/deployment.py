@@ -195,6 +195,8 @@ def _key(key: str) -> str:
 def _value(value: object) -> str:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, tuple):
         return "[" + ", ".join(_value(part) for part in value) + "]"
     return _quoted(value) if isinstance(value, str) else str(value)

@@ -19,6 +19,7 @@ _WHOLE = re.compile(r"[0-9]{1,15}", re.ASCII)
 _SIZE = re.compile(rf"({_DECIMAL}) ?([KMGT])(?:i?B)?", re.ASCII)
 _CLOCK = re.compile(r"(?:([0-9]{1,4})-)?([0-9]{1,5}):([0-5][0-9]):([0-5][0-9])", re.ASCII)
 _SPAN = re.compile(r"(?:([0-9]{1,9})d)?(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?", re.ASCII)
+_PERCENT = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,12})?) ?%", re.ASCII)
 _WATTS = re.compile(r"([0-9]{1,15}) ?[wW]?", re.ASCII)
 _SEPARATORS = re.compile(r"[\s,|]+")
 _BYTES: Final = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -112,6 +113,14 @@ def power(text: str) -> Power:
     if not match:
         raise _form("auto, max, 420")
     return int(match[1])
+
+
+def permille(text: str) -> int:
+    """`10%` or `7.5%`: thousandths. The sign is always written."""
+    match = _PERCENT.fullmatch(text)
+    if not match:
+        raise _form("10%, 7.5%")
+    return _exactly(Fraction(match[1]) * 10, "0.1%")
 
 
 def preemptible(text: str) -> tuple[bool, str | None, int | None]:

@@ -195,6 +195,7 @@ _READERS: Final[Mapping[str, Callable[[str], dict[str, Any]]]] = {
     "preemptible": _preemptible,
     "datasets": _as("datasets", values.names),
     "power": _as("power", values.power),
+    "tolerance": _as("tolerance_permille", values.permille),
     "output": _as("output_limit_bytes", values.size),
 }
 KEYS: Final = tuple(_READERS)
@@ -249,6 +250,7 @@ def _said(spec: JobSpec) -> Iterable[tuple[str, str, str]]:
     yield "deadline", "deadline_ms", _said_instant(spec.deadline_ms)
     yield "datasets", "datasets", ", ".join(spec.datasets)
     yield "power", "power", str(spec.power)
+    yield "tolerance", "tolerance_permille", _said_percent(spec.tolerance_permille)
     yield "output", "output_limit_bytes", _said_bytes(spec.output_limit_bytes)
 
 
@@ -259,6 +261,11 @@ def _said_devices(milli: int) -> str:
 def _said_duration(ms: int) -> str:
     minutes, seconds = divmod(ms // 1_000, 60)
     return f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}"
+
+
+def _said_percent(permille: int) -> str:
+    whole, tenth = divmod(permille, 10)
+    return f"{whole}.{tenth}%" if tenth else f"{whole}%"
 
 
 def _said_bytes(count: int) -> str:

@@ -84,7 +84,8 @@ class RunSpec:
 
     `cores` are the numbers of the cores it is bound to (an engine that binds by itself takes `core_count` alone).
     `walltime_ms` is a bound on the elapsed time; TERM comes then and KILL `grace_ms` later. `preempt_signal` is sent
-    `lead_ms` before that end, and at once when preempted. Raises `job.field` when a field cannot be honoured.
+    `lead_ms` before that end, and at once when preempted. `power_limit_w` is each device's, `power_w` the most that the
+    run may draw in all, as it was booked. Raises `job.field` when a field cannot be honoured.
     """
 
     intent: str
@@ -102,6 +103,7 @@ class RunSpec:
     grace_ms: int = 5_000
     environment: Mapping[str, str] = field(default_factory=dict)
     power_limit_w: int | None = None
+    power_w: int | None = None
     where: Where | None = None  # an engine of many nodes needs it; one machine has no use for it
 
     def __post_init__(self) -> None:

@@ -40,6 +40,7 @@ KINDS: Final[Mapping[str, str]] = {
     "throughput_permille": "permille",
     "saved_permille": "permille",
     "floor_permille": "permille",
+    "level": "level",
     "unit": "unit",
     "kind": "device-kind",
     "country": "country",
@@ -86,9 +87,16 @@ def _unit(speaker: Speaker, text: str) -> str:
         return text
 
 
+def _level(speaker: Speaker, text: str) -> str:
+    """A power limit of one device, as a plan names it: 210W."""
+    watts = text.removesuffix("W")
+    return speaker.power(int(watts)) if watts.isascii() and watts.isdigit() and len(watts) < 10 else text
+
+
 _TEXTS: Final[Mapping[str, Callable[[Speaker, str], str]]] = {
     "text": lambda _, text: text,
     "unit": _unit,
+    "level": _level,
     "device-kind": lambda speaker, text: speaker.word("device", speaker.kind(text)),
     "country": lambda speaker, text: speaker.country(text),
 }

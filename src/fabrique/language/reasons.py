@@ -36,12 +36,12 @@ SENTENCES: Final[dict[str, str]] = {
     # a job was placed
     "place.only": msg("Placed on {partition}, the only partition that fits."),
     "place.earliest": msg("Placed on {partition}, where it starts earliest."),
-    "place.level": msg("Placed on {partition} at {level} of full power, where it takes the least energy."),
+    "place.level": msg("Placed on {partition} at {level} a device, within the slowdown that it tolerates."),
     "place.own-door": msg("It started at {engine}'s own door; the hub counts it since it saw it."),
     # a run is stopped, or its power level set
     "preempt.reclaim": msg("Stopped so that the share {pool} gets back what it lent, for job {job}."),
     "preempt.power": msg("Stopped because the power cap of {site} fell."),
-    "recap.power": msg("Set to {level} of full power because the power cap of {site} fell."),
+    "recap.power": msg("Set to {level} a device because the power cap of {site} fell."),
     # a job is refused: it could never start as it stands
     "refuse.no-partition": msg("No connected partition has {kind}."),
     "refuse.no-partition?kind": msg("No connected partition fits this job."),
@@ -80,7 +80,7 @@ SENTENCES: Final[dict[str, str]] = {
     "refund.correction": msg("Corrected: {note}"),
     "correct.accounting": msg("Corrected to what the accounting of {engine} says."),
     "rebate.power-level": msg(
-        "Rebate for power level {level}: it ran at {throughput_permille} of full speed, and the rest is given back."
+        "Rebate for {level} a device: it ran at {throughput_permille} of full speed, and the rest is given back."
     ),
     # eligibility
     "eligible.organisation-kind": msg("Your organisation is: {kind}. This mode is for: {accepted}."),

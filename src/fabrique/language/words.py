@@ -80,7 +80,7 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "withdrawn": msg("withdrawn"),
     },
     "not-live": {  # what a rule set asks for that the live hub can't do: sentences
-        "levels": msg("They choose a power level for each job, and no engine here sets one."),
+        "levels": msg("They choose a power level for each job, and none that was measured can be set here."),
         "water-fill": msg("They give left-over power to jobs that run, and no engine here raises a run's level."),
         "recap": msg("They lower the power of jobs that run when the cap falls, and no engine here can."),
         "observe-only": msg("They only observe: after a restore that is a switch of its own."),

@@ -10,6 +10,7 @@ from fabrique.apps.jobs import specs
 from fabrique.apps.jobs.models import Intent, Job, Run
 from fabrique.apps.provision import services as provision
 from fabrique.apps.this_hub import ThisHub
+from fabrique.core.admission import levels as levels_of
 from fabrique.core.errors import FabriqueError
 from fabrique.core.job import MILLI, JobSpec
 from fabrique.engines.protocol import DeviceSlot, Engine, JobUser, RunSpec, Where
@@ -57,7 +58,7 @@ def _devices(slots: Sequence[DeviceSlot], used: Mapping[str, int], milli: int) -
 def run_spec(here: ThisHub, run: Run) -> RunSpec:
     """The run as the engine takes it, made from the database alone, so that a repeat is the same."""
     job = run.job
-    spec = specs.of(job)
+    spec = levels_of.at(specs.of(job), run.level)
     cores = tuple(run.bound.get("cores", []))
     return RunSpec(
         intent=intent_of(run),
@@ -75,6 +76,7 @@ def run_spec(here: ThisHub, run: Run) -> RunSpec:
         environment={"FABRIQUE_JOB_NAME": spec.name, "FABRIQUE_PROJECT": job.project.code},
         user=job_user(here, job),
         power_limit_w=spec.power if isinstance(spec.power, int) else None,
+        power_w=run.bound.get("power_w"),
         where=where(here, run, spec),
     )
 

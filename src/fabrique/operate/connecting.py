@@ -61,7 +61,8 @@ def describe(here: ThisHub, asked: Asked) -> Described:
         raise FabriqueError("engine.garbage", why="no node lies in a partition")
     name = settings["ClusterName"]
     core_kind = f"{_id(name)}-core"
-    partitions = tuple(_partition(here.kinds, asked.kinds, sort, core_kind) for sort in found)
+    longest = discover.longest_min(asked.conf, asked.binaries)
+    partitions = tuple(_partition(here.kinds, asked.kinds, sort, core_kind, longest) for sort in found)
     most = sum(p.nodes * (p.idle_w + p.devices * p.device_w + p.cores * p.core_w) for p in partitions)
     fields: dict[str, Any] = {
         "engine": _id(name),
@@ -117,7 +118,11 @@ def digest(cluster: Cluster) -> str:
 
 
 def _partition(
-    known: Mapping[str, DeviceKind], named: Mapping[str, str], sort: Sort, core_kind: str
+    known: Mapping[str, DeviceKind],
+    named: Mapping[str, str],
+    sort: Sort,
+    core_kind: str,
+    longest: Mapping[str, int],
 ) -> ClusterPartition:
     idle_w, device_w = founding.CORE_IDLE_W * sort.cores, 0
     devices: dict[str, Any] = {}
@@ -137,6 +142,7 @@ def _partition(
         idle_w=idle_w,
         device_w=device_w,
         core_w=founding.CORE_MAX_W - founding.CORE_IDLE_W,
+        longest_min=longest.get(sort.partitions[0]),  # the one that the hub submits to
         **devices,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from fabrique.apps.access.models import AllocationState
 from fabrique.apps.jobs import specs
@@ -12,17 +12,18 @@ from fabrique.apps.jobs.models import Intent, Job, Run
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core import booking
 from fabrique.core.admission import filter as fits
-from fabrique.core.admission import record
+from fabrique.core.admission import levels, record
+from fabrique.core.admission.levels import Level
 from fabrique.core.admission.rules import Rules
 from fabrique.core.admission.state import JobRow, OptionRow, OutlookRow, PartitionRow, PoolRow, Rows, RunRow, SiteRow
-from fabrique.core.booking import Exhaustion, Frozen, Policy
+from fabrique.core.booking import Exhaustion
 from fabrique.core.errors import FabriqueError
 from fabrique.core.job import MILLI, JobSpec, JobState
 from fabrique.core.reasons import Reason, reason
-from fabrique.core.units import HOUR_MS, Unit, ceil_divide
-from fabrique.engines.slurm.model import LICENCE_W
+from fabrique.core.units import HOUR_MS, Unit
 from fabrique.operate.ahead import is_ahead
 from fabrique.operate.books import Books
+from fabrique.operate.options import holds, lower_levels, most_held, options, power_bound
 
 LOW = -1
 HOURS_AHEAD = 48
@@ -86,7 +87,7 @@ def rows(here: ThisHub, asks: Sequence[Asked], runs: Sequence[Run], rules: Rules
             sites=(SiteRow(id=here.site, cap_w=here.cap_w, base_w=here.base_w),),
             pools=tuple(PoolRow(id=p, share_ppm=s * powered_ppm(here) // PPM) for p, s in sorted(shares.items())),
             rooms=tuple(rooms),
-            jobs=tuple(job_row(here, a, books) for a in possible),
+            jobs=tuple(job_row(here, a, rules, books, now=now) for a in possible),
             runs=running,
             outlooks=_outlooks(here, now) if rules.defer and any(a.spec.start_by_ms for a in possible) else (),
         )
@@ -104,28 +105,21 @@ def powered_ppm(here: ThisHub) -> int:
     return min(max(here.cap_w - here.base_w, 0) * PPM // most, PPM)
 
 
-def holds(
-    here: ThisHub, ask: Asked, offer: fits.Offer, limits: Mapping[Unit, Policy], frozen: Frozen
-) -> dict[Unit, int]:
-    """What a start would set aside."""
-    return dict(fits.bounds(ask.spec, offer, limits, frozen, here.pue_permille))
-
-
-def place(here: ThisHub, ask: Asked, offer: fits.Offer, bound: dict[str, object], books: Books) -> Placement:
-    """A start on what `offer` hands out, with the devices and cores of `bound`."""
-    limits = books.policies(str(ask.job.allocation_id))
-    watts = power_bound(here, ask.spec, offer)
-    full = {**bound, "power_w": watts, "memory_mb": ask.spec.memory_mb, "site": offer.site}
+def place(
+    here: ThisHub,
+    ask: Asked,
+    offer: fits.Offer,
+    bound: dict[str, object],
+    books: Books,
+    level: Level | None = None,
+) -> Placement:
+    """A start on what `offer` hands out, with the devices and cores of `bound`, at `level` (None: the top one)."""
+    spec = levels.at(ask.spec, level)
+    full = {**bound, "power_w": power_bound(here, spec, offer), "memory_mb": spec.memory_mb, "site": offer.site}
+    if level is not None:
+        full |= {"level": asdict(level), "walltime_ms": spec.walltime_ms}
     frozen = books.frozen(offer.unit)
-    return Placement(offer, full, holds(here, ask, offer, limits, frozen), frozen)
-
-
-def power_bound(here: ThisHub, spec: JobSpec, offer: fits.Offer) -> int:
-    """In whole licences where the cluster keeps the cap with them: both count alike."""
-    watts = fits.power_bound(spec, offer, here.pue_permille)
-    cluster = here.deployment.cluster
-    step = LICENCE_W if cluster is not None and cluster.watt_licence is not None else 1
-    return ceil_divide(watts, step) * step
+    return Placement(offer, full, holds(here, ask, spec, offer, books), frozen)
 
 
 def _outlooks(here: ThisHub, now: int) -> tuple[OutlookRow, ...]:
@@ -161,38 +155,35 @@ def _partitions(here: ThisHub) -> list[PartitionRow]:
     return list(found.values())
 
 
-def job_row(here: ThisHub, ask: Asked, books: Books) -> JobRow:
-    """A pending job as the decision knows it; who states a latest start agrees to be put off until then."""
+def job_row(here: ThisHub, ask: Asked, rules: Rules, books: Books, *, now: int) -> JobRow:
+    """A pending job as the decision knows it; who states a latest start agrees to be put off until then.
+
+    It asks for what its longest level would hold: what it is started at is never more.
+    """
     job, spec = ask.job, ask.spec
-    asks = holds(here, ask, ask.offers[0], books.policies(str(job.allocation_id)), books.frozen(ask.offers[0].unit))
-    if job.status != JobState.PENDING.value:
-        asks = {}  # admitted ahead: its hold stands already
+    waits = job.status == JobState.PENDING.value
+    # admitted ahead: its hold stands already, and it was told what it runs at
+    lower = lower_levels(here, ask, books, now=now) if waits and rules.watts == "levels" else ()
+    asks = holds(here, ask, spec, ask.offers[0], books) if waits else {}
+    priority = _priority(str(job.allocation_id), asks, books)
     return JobRow(
         id=str(job.number),
         pool=job.allocation.pool,
         project=job.project.code,
         allocation=str(job.allocation_id),
-        options=_options(here, ask),
+        options=options(here, ask, lower),
         milli_devices=spec.milli_devices,
         milli_cores=spec.cores * 1000,
         memory_mb=spec.memory_mb or 0,
         walltime_ms=spec.walltime_ms,
-        priority=_priority(str(job.allocation_id), asks, books),
+        priority=priority,
         submitted_ms=job.submitted_ms,
         not_before_ms=max(spec.not_before_ms or 0, job.allocation.starts_ms),
         latest_ms=spec.start_by_ms,
         preemptible=spec.preemptible,
-        elastic=spec.power == "auto",
-        asks=tuple(sorted(asks.items())),
+        elastic=bool(lower),
+        asks=tuple(sorted(most_held(here, ask, lower, asks, books).items())),
     )
-
-
-def _options(here: ThisHub, ask: Asked) -> tuple[OptionRow, ...]:
-    """One a partition, in the filter's order; where a partition offers several kinds, the most that any may draw."""
-    watts: dict[str, int] = {}
-    for o in ask.offers:
-        watts[o.partition] = max(watts.get(o.partition, 0), power_bound(here, ask.spec, o))
-    return tuple(OptionRow(partition=partition, power_w=most) for partition, most in watts.items())
 
 
 def _priority(allocation: str, asks: Mapping[Unit, int], books: Books) -> int:
@@ -215,15 +206,19 @@ def _runs(runs: Sequence[Run]) -> Iterator[RunRow]:
             job=str(run.job_id),
             pool=run.job.allocation.pool,
             project=run.job.project.code,
-            option=OptionRow(partition=run.partition, power_w=int(run.bound.get("power_w", 0))),
+            option=OptionRow(
+                partition=run.partition,
+                power_w=int(run.bound.get("power_w", 0)),
+                level=run.level.name if run.level else "",
+            ),
             milli_devices=spec.milli_devices,
             milli_cores=spec.cores * 1000,
             memory_mb=spec.memory_mb or 0,
-            walltime_ms=spec.walltime_ms,
+            walltime_ms=run.walltime_ms,  # at its level
             priority=0,
             submitted_ms=run.job.submitted_ms,
             started_ms=started,
-            ends_ms=started + spec.walltime_ms,
+            ends_ms=started + run.walltime_ms,
             preemptible=spec.preemptible,
             leaving=run.id in leaving,
         )

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from fabrique.apps.now import now_ms
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core.errors import FabriqueError
+from fabrique.core.units import ceil_divide
 from fabrique.definitions.cluster import Cluster
 from fabrique.engines.isolation import Isolation
 from fabrique.engines.local import LocalEngine
-from fabrique.engines.protocol import DeviceSlot, Engine
+from fabrique.engines.protocol import DeviceSlot, Engine, RunSpec
 from fabrique.engines.slurm.commands import CommandTransport
 from fabrique.engines.slurm.engine import SlurmEngine
-from fabrique.engines.slurm.model import Transport
+from fabrique.engines.slurm.files import door
+from fabrique.engines.slurm.files.render import licence_name
+from fabrique.engines.slurm.model import LICENCE_W, Transport
 from fabrique.engines.slurm.placing import Settings
 from fabrique.engines.slurm.rest import RestTransport
 
@@ -47,8 +51,17 @@ def cluster_engine(here: ThisHub, cluster: Cluster) -> SlurmEngine:
         cluster=cluster.cluster,
         partitions=tuple(name for p in cluster.partitions for name in p.names),
         runs=Path(cluster.runs) if cluster.runs else here.home / RUNS,
+        licences=partial(watt_licences, here.home / door.STATE, cluster),
     )
     return SlurmEngine(transport_of(cluster), settings, now_ms)
+
+
+def watt_licences(state: Path, cluster: Cluster, spec: RunSpec) -> Mapping[str, int]:
+    """Of a run at a power level: for what was booked, never more than there are. Of any other the door says it."""
+    if cluster.watt_licence is None or spec.power_limit_w is None or not spec.power_w:
+        return {}
+    units = min(ceil_divide(spec.power_w, LICENCE_W), door.licences(state))
+    return {licence_name(cluster.watt_licence): units} if units else {}
 
 
 def exposed() -> list[Path]:

@@ -218,7 +218,8 @@ class Loop:
 
         `crowded`: what was told to start still waits there, so nothing goes ahead of it.
         """
-        began = starting.admit(((asks[s.job], s.partition, s.reason) for s in plan.starts if s.job not in early), epoch)
+        planned = ((asks[s.job], s.partition, s.level, s.reason) for s in plan.starts if s.job not in early)
+        began = starting.admit(planned, epoch)
         for intent in began:
             if intent.act == "submit":
                 self._tell(intent, intent.run, epoch)
@@ -232,9 +233,9 @@ class Loop:
         self._doors.recall([run for job, run in early.items() if job not in stays], epoch, now=self.clock())
         more = starting.admit(
             (
-                (asks[w.job], asks[w.job].offers[0].partition, w.reason)
+                (asks[w.job], asks[w.job].offers[0].partition, "", w.reason)
                 for w in soon
-                if w.job not in early and len({o.partition for o in asks[w.job].offers}) == 1
+                if w.job not in early and _goes_ahead(asks[w.job])
             ),
             epoch,
             early=True,
@@ -277,6 +278,11 @@ class Loop:
 def _releases(intents: Iterable[Intent]) -> list[Intent]:
     """A submission is told to its engine at once; releases go together, in order."""
     return [intent for intent in intents if intent.act == "release"]
+
+
+def _goes_ahead(ask: decide.Asked) -> bool:
+    """Where several partitions or power levels would do, they are chosen at its turn."""
+    return len({o.partition for o in ask.offers}) == 1 and not ask.spec.tolerated_permille
 
 
 def _none_fits(ask: decide.Asked) -> Reason:

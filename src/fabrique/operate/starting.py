@@ -20,6 +20,8 @@ from fabrique.operate.books import Books
 from fabrique.operate.decide import Asked
 from fabrique.operate.engines import slots_of
 
+Planned = tuple[Asked, str, str, Reason]  # a job, its partition, its level ("": the top one), and why there
+
 
 class Starting:
     """The starts of one turn, in the planned order. `runs` are those that live; what is placed here is added."""
@@ -38,14 +40,14 @@ class Starting:
         self._bounds: list[Mapping[str, Any]] = [run.bound for run in runs]
         self._waits: list[Waiting] = []
 
-    def admit(self, planned: Iterable[tuple[Asked, str, Reason]], epoch: int, *, early: bool = False) -> list[Intent]:
-        """Each of (job, partition, why there); what has to wait after all is told. `early`: ahead of its turn."""
-        starts = [start for ask, partition, why in planned if (start := self._start(ask, partition, why, early))]
+    def admit(self, planned: Iterable[Planned], epoch: int, *, early: bool = False) -> list[Intent]:
+        """What has to wait after all is told. `early`: ahead of its turn."""
+        starts = [start for one in planned if (start := self._start(*one, early=early))]
         cycle.waits(self._waits, now=self.now)
         self._waits.clear()
         return admission.admit(starts, epoch, now=self.now)
 
-    def _start(self, ask: Asked, partition: str, why: Reason, early: bool) -> Start | None:
+    def _start(self, ask: Asked, partition: str, level: str, why: Reason, *, early: bool) -> Start | None:
         offers = [o for o in ask.offers if o.partition == partition]
         engine = offers[0].engine
         if engine in self._silent:
@@ -59,7 +61,8 @@ class Starting:
             if bound is not None:
                 self._bounds.append(bound)
                 bound |= {ahead.MARK: True} if early else {}
-                return Start(ask.job, decide.place(self.here, ask, offer, bound, self.books), why)
+                chosen = next((one for one in offer.levels if one.name == level), None)
+                return Start(ask.job, decide.place(self.here, ask, offer, bound, self.books, chosen), why)
         # enough in all, but not in one piece
         return self._wait(ask, reason("wait.accelerators", partition=partition, asked=ask.spec.milli_devices, free=0))
 

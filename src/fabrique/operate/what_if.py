@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -24,7 +25,7 @@ from fabrique.apps.rules import replays
 from fabrique.apps.rules.asked import IN_FORCE, Asked
 from fabrique.apps.this_hub import ThisHub, this_hub
 from fabrique.core.carbon import Factor
-from fabrique.core.energy import Window
+from fabrique.core.energy import Window, frugality_rebate
 from fabrique.core.errors import FabriqueError
 from fabrique.core.job import LAST_INSTANT_MS
 from fabrique.core.units import MJ
@@ -160,18 +161,32 @@ def past(here: ThisHub, from_ms: int, until_ms: int) -> Iterable[Past]:
     found = rows.annotate(ran_ms=Sum("runs__elapsed_ms")).values_list(
         "number", "submitted_ms", "status", "spec", "project__code", "allocation__pool", "ran_ms"
     )
+    lost = _lost_ms(from_ms, until_ms)
     for number, submitted_ms, status, spec, project, pool, ran_ms in found[:JOBS_MOST].iterator(chunk_size=5_000):
         yield Past(
             number=number,
             submitted_ms=max(submitted_ms, spec["not_before_ms"] or 0),
-            run_ms=int(ran_ms or 0) if status in FINAL else None,
+            run_ms=int(ran_ms or 0) - lost[number] if status in FINAL else None,
             walltime_ms=spec["walltime_ms"],
             milli_devices=_asked_milli(spec, on_cores),
             project=project,
             pool=pool,
             start_by_ms=_start_by(spec),
             preemptible=spec["preemptible"],
+            tolerance_permille=spec.get("tolerance_permille", 0) if spec["power"] == "auto" else 0,
         )
+
+
+def _lost_ms(from_ms: int, until_ms: int) -> Counter[int]:
+    """By job, how much longer its runs took for their lower power levels."""
+    rows = Run.objects.filter(
+        job__submitted_ms__gte=from_ms, job__submitted_ms__lt=until_ms, bound__has_key="level", elapsed_ms__gt=0
+    )
+    lost: Counter[int] = Counter()
+    for run in rows.only("job_id", "bound", "elapsed_ms"):
+        if run.level is not None:
+            lost[run.job_id] += frugality_rebate(run.elapsed_ms or 0, run.level.throughput_permille)
+    return lost
 
 
 def _asked_milli(spec: Mapping[str, Any], on_cores: bool) -> int:

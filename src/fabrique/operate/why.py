@@ -15,6 +15,7 @@ from fabrique.core.admission import explain as told
 from fabrique.core.admission import filter as fits
 from fabrique.core.admission.decide import Memory
 from fabrique.core.admission.explain import Explained, Kind, Variant
+from fabrique.core.admission.rules import Rules
 from fabrique.core.admission.state import JobRow
 from fabrique.core.energy import extended_walltime
 from fabrique.core.job import MILLI, JobSpec, JobState
@@ -42,7 +43,7 @@ def why(here: ThisHub, job: Job, *, now: int) -> Explained | None:
     history = decisions.passed(Memory(history_of(state.decided, now)), rows, rules, now)
     row = next(r for r in rows.jobs if r.id == str(job.number))
     walltimes = told.shorter(row, decisions.step(rows, rules, now, history), rows, now)
-    variants = list(_Asker(here, own, books).variants(walltimes))
+    variants = list(_Asker(here, own, rules, books, now).variants(walltimes))
     return told.explain(rows, rules, history, row.id, variants, now, typical_permille=typical_permille())
 
 
@@ -50,7 +51,7 @@ def typical_permille() -> int | None:
     """The median fraction of its walltime that a run took here lately; None while too few have ended."""
     ended = Run.objects.filter(state=RunState.ENDED, elapsed_ms__isnull=False).select_related("job")
     taken = [
-        min(int(run.elapsed_ms or 0) * 1000 // max(int(run.job.spec["walltime_ms"]), 1), 1000)
+        min(int(run.elapsed_ms or 0) * 1000 // max(run.walltime_ms, 1), 1000)
         for run in ended.order_by("-ended_ms")[:_RUNS_SEEN]
     ]
     return median_low(taken) if len(taken) >= _RUNS_LEAST else None
@@ -62,7 +63,9 @@ class _Asker:
 
     here: ThisHub
     ask: Asked
+    rules: Rules
     books: Books
+    now: int
 
     def variants(self, walltimes: tuple[int, ...]) -> Iterator[Variant]:
         """The smallest change of each kind first."""
@@ -130,4 +133,4 @@ class _Asker:
         if not offers:
             return None
         changed = Asked(self.ask.job, spec, offers, None)
-        return decide.job_row(self.here, changed, self.books)
+        return decide.job_row(self.here, changed, self.rules, self.books, now=self.now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from django.db.models import Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
@@ -16,7 +17,7 @@ from fabrique.apps.energy.models import Window
 from fabrique.apps.energy.queries import windows
 from fabrique.apps.jobs import queries, services, specs
 from fabrique.apps.jobs.models import FINAL, Intent, Run
-from fabrique.apps.ledger.models import Hold
+from fabrique.apps.ledger.models import Hold, Posting
 from fabrique.apps.now import now_ms
 from fabrique.apps.this_hub import this_hub
 from fabrique.charts import Chart, Layer, Limit, Plot, Step
@@ -72,8 +73,10 @@ def job(request: HttpRequest, number: int) -> HttpResponse:
         "explained": explained,
         "run": run,
         "ran_ms": _ran(run, now),
-        "walltime_ms": int(found.spec["walltime_ms"]),
+        "walltime_ms": run.walltime_ms if run else int(found.spec["walltime_ms"]),
+        "tolerated": specs.needs(found).tolerated_permille,
         "cost": cost(run) if run else None,
+        "given_back": given_back(run) if run else None,
         "chart": power(run, speaker, now) if run and run.started_ms else None,
         "header": jobscript.header(specs.of(found)),
         "attempts": [Attempt(r, list(r.intents.order_by("created_ms"))) for r in found.runs.order_by("-attempt")],
@@ -124,6 +127,15 @@ def cost(run: Run) -> Cost:
         rate=str(frozen.get("rate") or ""),
         provenance=run.energy_provenance,
     )
+
+
+def given_back(run: Run) -> Amount | None:
+    """The computing time that a lower power level cost, once it was given back; None: none was."""
+    if run.level is None:
+        return None
+    rows = Posting.objects.filter(ref=str(run.hold), account="hub:frugality-rebate", unit=run.unit)
+    found = rows.aggregate(all=Sum("amount"))["all"]
+    return Amount(Unit(run.unit), found) if found else None
 
 
 def power(run: Run, speaker: Speaker, now: int) -> Chart | None:

@@ -1,6 +1,7 @@
 """The fleet of a hub that runs: what its engines hand out, its cap, its shares, as its own decision counts them.
 
-A live hub books the most that a device may draw, under any rule set, and sets no power level: so does this fleet.
+A live hub books the most that a device may draw, under any rule set, at the level that it is set to: so does this
+fleet.
 """
 
 from __future__ import annotations
@@ -81,10 +82,14 @@ def with_devices(fleet: Fleet, own: Own, partition: str, permille: int) -> Fleet
 def _place(own: Own, offer: Offer) -> Place:
     watts = offer.core_w if offer.device == "core" else offer.device_w
     booked_mw = ceil_divide(watts * own.pue_permille * 1000, 1000)
-    drawn_mw = min(own.drawn_mw.get(offer.kind, booked_mw), booked_mw)
-    pace = Pace(
-        limit_permille=1000, speed_ppm=PPM, nameplate_mw=booked_mw, measured_mw=booked_mw, draw_mw=max(drawn_mw, 0)
-    )
+    drawn_mw = max(min(own.drawn_mw.get(offer.kind, booked_mw), booked_mw), 0)
+    paces = [
+        Pace(limit_permille=1000, speed_ppm=PPM, nameplate_mw=booked_mw, measured_mw=booked_mw, draw_mw=drawn_mw),
+    ]
+    for level in sorted(offer.levels, key=lambda one: -one.limit_w):
+        lower_mw = level.limit_w * own.pue_permille
+        if lower_mw < paces[-1].measured_mw:
+            paces.append(_lower(paces[0], lower_mw, level.throughput_permille))
     return Place(
         id=f"{offer.partition}/{offer.kind}",
         site=own.site,
@@ -93,7 +98,18 @@ def _place(own: Own, offer: Offer) -> Place:
         devices_per_node=max(1, offer.milli_devices // 1000),
         weight_ppm=PPM,
         domain=own.site,
-        paces={ANY: (pace,)},
+        paces={ANY: tuple(paces)},
+    )
+
+
+def _lower(top: Pace, booked_mw: int, throughput_permille: int) -> Pace:
+    """What it draws there on average is not known: as at the top level, where its limit lets it."""
+    return Pace(
+        limit_permille=booked_mw * 1000 // top.measured_mw,
+        speed_ppm=throughput_permille * PPM // 1000,
+        nameplate_mw=top.nameplate_mw,
+        measured_mw=booked_mw,
+        draw_mw=min(top.draw_mw, booked_mw),
     )
 
 

@@ -20,9 +20,10 @@ LEAST_RUN_MS = 1_000
 class Past:
     """One job of the hub, as its tables have it.
 
-    `run_ms` is all the time that its runs took: 0 where it never ran, None while it isn't over. `milli_devices` are
-    thousandths of a device, or of a core, of the sort that is replayed: 0 where it asked for another sort.
-    `start_by_ms` is the latest start that it agreed to.
+    `run_ms` is all the time that its runs took, or would have taken at full power: 0 where it never ran, None while it
+    isn't over. `milli_devices` are thousandths of a device, or of a core, of the sort that is replayed: 0 where it
+    asked for another sort. `start_by_ms` is the latest start that it agreed to, `tolerance_permille` how much longer it
+    may take at a lower power level.
     """
 
     number: int
@@ -34,6 +35,7 @@ class Past:
     pool: str
     start_by_ms: int | None = None
     preemptible: bool = False
+    tolerance_permille: int = 0
 
 
 def hub_trace(jobs: Iterable[Past], source: str) -> Trace:
@@ -71,7 +73,7 @@ def hub_trace(jobs: Iterable[Past], source: str) -> Trace:
         work_class=still,
         priority=still,
         slack_ms=column(_slack(job) for job in kept),
-        tolerance_permille=still,
+        tolerance_permille=column(job.tolerance_permille for job in kept),
         preemptible=column(int(job.preemptible) for job in kept),
         after=still - 1,
         dropped=tuple(sorted(dropped.items())),

@@ -33,6 +33,10 @@ HEADER: Final[Mapping[str, tuple[str, str]]] = {
     "deadline": ("2026-11-22T12:00+01:00", msg("It must have ended by then.")),
     "preemptible": ("yes, signal=USR1, lead=60s", msg("It may be paused: the signal it is sent, and how long before.")),
     "power": ("auto", msg("auto lets the hub choose the power level; max never lowers it; or watts per device.")),
+    "tolerance": (
+        "10%",
+        msg("How much longer it may take at a lower power level, which the hub chooses; time is given back for it."),
+    ),
     "output": ("64M", msg("The most it may print.")),
 }
 FLAGS: Final = ("name", "walltime", "cores", "accelerators", "memory", "datasets")  # asked beside the script

@@ -9,6 +9,7 @@ from django.db import models
 
 from fabrique.apps.access.models import Allocation, Project
 from fabrique.apps.people.models import Person
+from fabrique.core.admission.levels import Level
 from fabrique.core.job import JobState, is_over
 
 FINAL = tuple(state.value for state in JobState if is_over(state))
@@ -97,6 +98,17 @@ class Run(models.Model):
     settled_entry = models.BigIntegerField(null=True)
 
     objects = RunRows.as_manager()
+
+    @property
+    def level(self) -> Level | None:
+        """The power level that was chosen for it; None: the top one, or the one its job named."""
+        told = self.bound.get("level")
+        return None if told is None else Level(int(told["limit_w"]), int(told["throughput_permille"]))
+
+    @property
+    def walltime_ms(self) -> int:
+        """The longest it may run: as its job asked, longer at a lower level."""
+        return int(self.bound.get("walltime_ms") or self.job.spec["walltime_ms"])
 
     class Meta:
         ordering = ["planned_ms", "id"]

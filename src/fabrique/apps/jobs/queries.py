@@ -43,7 +43,7 @@ def explain(job: Job, *, now: int) -> Explanation:
         starts = (now, max(int(job.forecast["to_ms"]), now))
     ends = None
     if run is not None and run.started_ms is not None and run.ended_ms is None:
-        ends = run.started_ms + int(job.spec["walltime_ms"])
+        ends = run.started_ms + run.walltime_ms
     return Explanation(job, reason_of(job), starts, run, ends)
 
 

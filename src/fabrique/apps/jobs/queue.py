@@ -104,6 +104,7 @@ def _queued(mine: set[UUID], now: int) -> list[Queued]:
     """A script may be large: it stays where it is."""
     jobs = list(queue().defer("script"))
     alive = Run.objects.filter(state__in=(RunState.PLANNED, RunState.RUNNING)).order_by("attempt")
+    alive = alive.select_related("job").defer("job__script")
     runs = {run.job_id: run for run in alive}
     waiting = [job for job in jobs if job.status == JobState.PENDING.value]
     places = {job.pk: i for i, job in enumerate(sorted(waiting, key=_turn), 1)}
@@ -119,6 +120,7 @@ def _turn(job: Job) -> tuple[bool, int, int]:
 def _one(job: Job, run: Run | None, mine: bool, place: int | None, now: int) -> Queued:
     by = job.forecast.get("to_ms") if place is not None else None
     started = run.started_ms if run is not None and place is None else None
+    ends = None if run is None or started is None else started + run.walltime_ms
     return Queued(
         job=job,
         reason=reason_of(job),
@@ -127,7 +129,7 @@ def _one(job: Job, run: Run | None, mine: bool, place: int | None, now: int) -> 
         since_ms=job.submitted_ms if started is None else started,
         starts=None if by is None else (now, max(int(by), now)),
         run=run,
-        ends_by_ms=None if started is None else started + int(job.spec["walltime_ms"]),
+        ends_by_ms=ends,
     )
 
 

@@ -105,7 +105,7 @@ def correct(acts: ledger.Batch, run: Run, told: Told, *, now: int) -> bool:
     """New lines that bring the run's books to the accounting's word; False where they say it already."""
     told = _as_we_ended_it(run, told)
     hold = Hold.objects.get(pk=run.hold)
-    lines, kept = _posted(str(hold.id))
+    lines = _posted(str(hold.id))
     posted = correction.net(lines)
     site = str(run.bound["site"])
     attributed = run.energy_mj if run.state == RunState.ABANDONED else -posted.get((f"site:{site}:jobs", MJ), 0)
@@ -129,11 +129,14 @@ def correct(acts: ledger.Batch, run: Run, told: Told, *, now: int) -> bool:
     bucket = "lost" if told.end in HUB_FAILED else "used"
     wanted += booking.debit(hold.allocation, hold.pool, held, actual, ref, detail, bucket)
     charged = {u: min(v, held.get(u, v)) for u, v in actual.items()}
-    wanted += _refund(hold, posted, told.end, charged, limits, bucket)
+    given_back = _refund(hold, posted, told.end, charged, limits, bucket)
+    wanted += given_back or settlement.rebates(run, hold, charged, limits)
     wanted += correction.own_counter(site, attributed, energy, ref, detail)
     wanted += booking.supply(site, energy, ref, detail)
     wanted += _variance(told, energy, actual, frozen, ref, detail)
-    more = correction.correct(lines, [*wanted, *kept], ref, detail)
+    if run.level is None:  # a rebate that was given otherwise stays
+        wanted += [line for line in lines if line.what == "frugality-rebate"]
+    more = correction.correct(lines, wanted, ref, detail)
     acts.add(more)
     _rewrite(run, told, energy, provenance, charged, now=now)
     return bool(more)
@@ -148,11 +151,10 @@ def _as_we_ended_it(run: Run, told: Told) -> Told:
     return replace(told, seen=replace(told.seen, cause=believed))
 
 
-def _posted(ref: str) -> tuple[list[Line], list[Line]]:
-    """All that was posted for a hold, and of it the lines that stay as they are."""
+def _posted(ref: str) -> list[Line]:
+    """All that was posted for a hold."""
     rows = Posting.objects.filter(ref=ref).values_list("account", "unit", "amount", "what", "detail")
-    lines = [Line(account, Unit(unit), amount, what, ref, detail) for account, unit, amount, what, detail in rows]
-    return lines, [line for line in lines if line.what == "frugality-rebate"]
+    return [Line(account, Unit(unit), amount, what, ref, detail) for account, unit, amount, what, detail in rows]
 
 
 def _held(

@@ -18,9 +18,9 @@ from fabrique.core.admission import filter as fits
 from fabrique.core.booking import Frozen
 from fabrique.core.energy import Provenance
 from fabrique.core.job import EndState, JobState, after
-from fabrique.core.ledger import amounts_json
+from fabrique.core.ledger import Line, amounts_json
 from fabrique.core.reasons import Reason, reason
-from fabrique.core.units import MG, Amount, Unit
+from fabrique.core.units import MG, Amount, Unit, is_money, is_time
 
 BEGIN = ("submit", "release")  # the acts by which a run begins
 LIVE = (RunState.PLANNED, RunState.RUNNING)
@@ -197,6 +197,25 @@ def _charge(acts: ledger.Batch, run: Run, hold: Hold, seen: Seen, end: EndState,
     elif end is EndState.PREEMPTED and run.reason.get("code") == "preempt.reclaim" and not _kept_its_work(run):
         pool = str(run.reason["pool"])
         _refund(acts, hold, charged, reason("refund.reclaim", pool=pool), bucket, booking.reclaim_cost(pool))
+    else:
+        acts.add(rebates(run, hold, charged, acts.policies(hold.allocation)))
+
+
+def rebates(run: Run, hold: Hold, charged: Mapping[Unit, int], budgeted: Collection[Unit]) -> list[Line]:
+    """What a run at a lower power level gets back of the time, and of its price, that the level cost it."""
+    level = run.level
+    if level is None:
+        return []
+    part = level.throughput_permille
+    why = reason("rebate.power-level", level=level.name, throughput_permille=part).as_json()
+    return [
+        line
+        for unit, value in sorted(charged.items())
+        if is_time(unit) or is_money(unit)
+        for line in booking.rebate(
+            hold.allocation, Amount(unit, value), part, str(hold.id), why, None if unit in budgeted else hold.pool
+        )
+    ]
 
 
 def _kept_its_work(run: Run) -> bool:
@@ -222,7 +241,7 @@ def why_ended(end: EndState, seen: Seen, run: Run) -> Reason:
     params: dict[EndState, dict[str, object]] = {
         EndState.FAILED: {"exit_code": seen.exit_code},
         EndState.SIGNALLED: {"signal": seen.signal},
-        EndState.WALLTIME: {"walltime_ms": spec["walltime_ms"]},
+        EndState.WALLTIME: {"walltime_ms": run.walltime_ms},
         EndState.MEMORY: {"limit_mb": run.bound.get("memory_mb")},
         EndState.OUTPUT: {"limit_bytes": spec["output_limit_bytes"]},
         EndState.LOST: {"last_seen": seen.last_seen_ms},

@@ -27,11 +27,11 @@ AHEAD_MOST_MS: Final = 366 * 86_400_000
 def not_live(here: ThisHub, rules: Rules) -> tuple[str, ...]:
     """What the live hub couldn't honour: codes that `language.words` says in sentences, under "not-live".
 
-    No engine here sets a power level, to only observe is a switch of its own, and the hub defers only by hourly files
-    of carbon intensity.
+    No engine here changes the level of a run, to only observe is a switch of its own, and the hub defers only by hourly
+    files of carbon intensity.
     """
     asked = {
-        "levels": rules.watts == "levels",
+        "levels": rules.watts == "levels" and not here.sets_levels,
         "water-fill": rules.water_fill,
         "recap": rules.recap,
         "observe-only": rules.observe_only,

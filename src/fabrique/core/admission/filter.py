@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from fabrique.core.admission.levels import Level
 from fabrique.core.booking import Frozen, price_of
 from fabrique.core.carbon import at_intensity
 from fabrique.core.catalogue import Device
@@ -17,7 +18,9 @@ from fabrique.core.units import MG, MJ, MJ_PER_KWH, Amount, Unit, ceil_divide, i
 class Offer:
     """One kind of device that a connected partition hands out. Watts are upper bounds for one whole device or core.
 
-    `cores` and `memory_mb` are the partition's, shared by all that it offers; its `nodes` are alike.
+    `cores` and `memory_mb` are the partition's, shared by all that it offers; its `nodes` are alike. `levels` are what
+    its engine can set each device to, below the top one; `longest_ms` is the longest run that the engine lets be there
+    (None: no end).
     """
 
     partition: str
@@ -33,6 +36,8 @@ class Offer:
     core_w: int  # above its idle draw, which is drawn anyway
     core_idle_w: int
     nodes: int = 1
+    levels: tuple[Level, ...] = ()
+    longest_ms: int | None = None
 
 
 def candidates(spec: JobSpec, offers: Sequence[Offer]) -> tuple[tuple[Offer, ...], Reason | None]:

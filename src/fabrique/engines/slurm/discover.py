@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from fabrique.core.errors import FabriqueError
-from fabrique.engines.slurm import running
+from fabrique.engines.slurm import running, words
 from fabrique.engines.slurm.commands import PATH
 from fabrique.engines.slurm.model import Node
 
 WITHIN_S: Final = 20.0
+_FOR_EVER_MIN: Final = 10_000_000  # nineteen years
 _MOST: Final = 1_000  # settings: what is longer is no configuration
 
 
@@ -34,18 +35,36 @@ class Sort:
 
 def settings(conf: Path, binaries: Path) -> dict[str, str]:
     """The controller's settings by name. Raises `engine.unavailable`, `engine.garbage`."""
-    environment = {"PATH": PATH, "LC_ALL": "C", "TZ": "UTC", "SLURM_CONF": str(conf)}
-    ran = running.run([str(binaries / "scontrol"), "show", "config"], environment, WITHIN_S)
-    if ran.code != 0:
-        raise FabriqueError("engine.unavailable", why=ran.why)
     found: dict[str, str] = {}
-    for line in ran.output.decode("utf-8", "replace").splitlines()[:_MOST]:
+    for line in _shown(conf, binaries, "config"):
         name, equals, value = line.partition(" = ")
         if equals:
             found[name.strip()] = value.strip()
     if "ClusterName" not in found:
         raise FabriqueError("engine.garbage", why="scontrol names no cluster")
     return found
+
+
+def longest_min(conf: Path, binaries: Path) -> dict[str, int]:
+    """The longest run that each partition lets be, in minutes; none of one without an end. Raises as `settings`."""
+    found: dict[str, int] = {}
+    for line in _shown(conf, binaries, "partition", "--oneliner"):
+        said = dict(word.split("=", 1) for word in line.split() if "=" in word)
+        try:
+            limit = words.duration_ms(said.get("MaxTime", ""))
+        except ValueError:
+            raise FabriqueError("engine.garbage", why=f"MaxTime={said['MaxTime'][:40]}") from None
+        if limit and "PartitionName" in said:
+            found[said["PartitionName"]] = min(max(limit // 60_000, 1), _FOR_EVER_MIN)
+    return found
+
+
+def _shown(conf: Path, binaries: Path, *what: str) -> list[str]:
+    environment = {"PATH": PATH, "LC_ALL": "C", "TZ": "UTC", "SLURM_CONF": str(conf)}
+    ran = running.run([str(binaries / "scontrol"), "show", *what], environment, WITHIN_S)
+    if ran.code != 0:
+        raise FabriqueError("engine.unavailable", why=ran.why)
+    return ran.output.decode("utf-8", "replace").splitlines()[:_MOST]
 
 
 def sorts(nodes: Iterable[Node]) -> list[Sort]:

@@ -78,6 +78,17 @@ def write(
     new.replace(path)
 
 
+def licences(path: Path) -> int:
+    """How many the hub last said there are; 0 where it never did, or its file can't be read."""
+    try:
+        with path.open(encoding="ascii") as file:
+            head = [file.readline(64) for _ in range(3)]
+    except (OSError, ValueError):
+        return 0
+    word, _, number = head[2].strip().partition(" ")
+    return int(number) if word == "licences" and number.isdigit() else 0
+
+
 def _plain(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"not a name in Slurm: {name!r}")

@@ -1,0 +1,286 @@
+"""A power level for a job that tolerates a slowdown: what is offered, what the cluster is told, what is charged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.clusters import CLUSTER, NODES, ClusterBench, Slurm, found_on_cluster
+from tests.unit.scripted import T0
+
+from fabrique.apps import connected
+from fabrique.apps.jobs import queries
+from fabrique.apps.jobs import services as jobs
+from fabrique.apps.jobs.models import Job
+from fabrique.apps.ledger import services as ledger
+from fabrique.apps.ledger.verify import verify
+from fabrique.apps.rules import services as rules_of
+from fabrique.apps.this_hub import ThisHub
+from fabrique.core import booking
+from fabrique.core.admission import levels
+from fabrique.core.admission.levels import Level
+from fabrique.core.job import JobSpec
+from fabrique.core.reasons import reason
+from fabrique.core.units import HOUR_MS, unit
+from fabrique.definitions import accelerators
+from fabrique.definitions import rules as rule_sets
+from fabrique.engines.protocol import RunSpec
+from fabrique.engines.slurm.files import door
+from fabrique.engines.slurm.files import levels as level_files
+from fabrique.engines.slurm.model import QueuedJob, Tres
+from fabrique.language.say import Speaker
+from fabrique.operate import decide, engines
+from fabrique.operate.books import Books
+
+A40 = unit("acc-ms:a40")
+SWEPT = NODES.model_copy(update={"kind": "a40", "device_w": 300, "limit_w": 300, "gres": "gpu:a40"})
+LEVELLED = CLUSTER.model_copy(update={"levels": True, "partitions": (SWEPT,)})
+SPARING = rule_sets.load("sparing")
+HEADER = "#!/bin/sh\n#fabrique accelerators: 1\n#fabrique walltime: 100m\n"
+
+
+# --- what there is, and what is consented to ------------------------------------------------------------------------
+
+
+def test_measured_levels_in_watts_of_the_top_limit() -> None:
+    a40, h100 = accelerators.catalogue()["a40"], accelerators.catalogue()["h100-sxm"]
+    found = levels.of_kind(a40, 300)
+    assert found[:2] == (Level(273, 995), Level(246, 989)) and len(found) == len(a40.power_levels)
+    assert levels.of_kind(a40, None) == () == levels.of_kind(h100, 700)  # a limit nobody knows; a kind nobody swept
+    assert all(level.limit_w >= 200 for level in levels.of_kind(replace(a40, min_limit_w=200), 300))
+
+
+def test_who_chose_its_power_tolerates_nothing() -> None:
+    known = levels.of_kind(accelerators.catalogue()["a40"], 300)
+    spec = JobSpec(script="", milli_devices=1000, tolerance_permille=80)
+    assert [level.limit_w for level in levels.tolerated(spec, known)] == [273, 246, 201, 174]  # 1 / 0.929 is 1.076
+    for other in (replace(spec, power="max"), replace(spec, power=250), replace(spec, tolerance_permille=0)):
+        assert levels.tolerated(other, known) == ()
+    assert levels.tolerated(replace(spec, milli_devices=0), known) == ()
+
+
+@pytest.mark.parametrize(("says", "limit"), [({}, 300), ({"levels": False}, None), ({"kind": "h100-sxm"}, None)])
+def test_only_a_cluster_that_sets_levels_of_a_swept_kind_offers_any(says: dict[str, Any], limit: int | None) -> None:
+    nodes = SWEPT.model_copy(update={k: v for k, v in says.items() if k == "kind"})
+    cluster = LEVELLED.model_copy(update={"partitions": (nodes,), **{k: v for k, v in says.items() if k == "levels"}})
+
+    class Deployment:
+        clusters = (cluster,)
+
+    Deployment.cluster = cluster  # type: ignore[attr-defined]
+    offers = connected.of(Deployment, "", accelerators.catalogue()).offers  # type: ignore[arg-type]
+    assert bool(offers[0].levels) is (limit is not None)
+    assert offers[1].levels == ()  # of cores
+
+
+# --- on a cluster -----------------------------------------------------------------------------------------------------
+
+
+class Queue(dict[int, QueuedJob]):
+    """The scripted queue, as the test writes in it and as the engine is asked for it."""
+
+    def __call__(self) -> tuple[list[QueuedJob], list[Any]]:
+        return list(self.values()), []
+
+
+class Prolog(Slurm):
+    """A cluster whose nodes set levels: it starts nothing before the level stands where they look."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        self.queue = Queue()
+        self.specs: dict[str, RunSpec] = {}
+        self.ids: dict[str, int] = {}
+
+    def submit(self, spec: RunSpec) -> None:
+        super().submit(spec)
+        self.specs[spec.intent] = spec
+        number = self.ids.setdefault(spec.intent, 70 + len(self.ids))
+        asked = Tres(cores=1, nodes=1, gpus={"": 1})
+        self.queue[number] = QueuedJob(
+            job_id=number, name=spec.intent, user="hub", account="proteins", qos="", partition="gpu", state="PENDING",
+            submitted_ms=T0, limit_ms=spec.walltime_ms, priority=0, asked=asked, given=asked,
+        )  # fmt: skip
+
+    def job_of(self, intent: str) -> int | None:
+        return self.ids.get(intent)
+
+
+class LevelBench(ClusterBench):
+    def form(self) -> dict[str, object]:
+        return {"kind": "a40", "hours": "100"}
+
+    def new_loop(self) -> Any:
+        self.slurm = self.engine = Prolog(self.here.home / level_files.LEVELS)
+        from fabrique.operate import loop as loops
+        from fabrique.operate.cluster_metering import ClusterMetering
+
+        metering = ClusterMetering(self.here, LEVELLED, self.slurm.nodes)
+        return loops.Loop(self.here, {"lab": self.slurm}, metering, lambda: self.now, rules=SPARING)
+
+    def asks(self, header: str = "", **flags: str) -> Job:
+        script = (HEADER + header + "true\n").encode()
+        return jobs.submit(self.person, self.project.code, script, flags, now=self.now)
+
+    def told(self, job: Job) -> RunSpec:
+        return self.engine.specs[self.intent(job)]
+
+    def level_of(self, job: Job) -> level_files.Level | None:
+        return level_files.read(self.engine.folder, self.engine.ids[self.intent(job)])
+
+    def used(self) -> int:
+        return ledger.balance(booking.account(str(self.project.allocations.get().id), "used"), A40)
+
+    engine: Prolog
+
+
+@pytest.fixture
+def bench(db: None, settings: Any, tmp_path: Path) -> LevelBench:
+    settings.HOME = tmp_path / "home"
+    return LevelBench(found_on_cluster(settings.HOME, LEVELLED))
+
+
+def test_a_job_that_tolerates_it_runs_slower_longer_and_gets_the_time_back(bench: LevelBench) -> None:
+    job = bench.asks("#fabrique tolerance: 8%\n")
+    bench.turn()
+    run = job.runs.get()
+    assert run.level == Level(174, 929)
+    stretched = -(-100 * 60_000 * 1000 // 929)
+    assert run.walltime_ms == stretched == bench.told(job).walltime_ms
+    assert bench.told(job).power_limit_w == 174
+    assert bench.level_of(job) == level_files.Level("limit_w", 174)
+    assert run.bound["power_w"] == 200  # 174 W and a core, in whole licences
+    assert bench.told(job).power_w == 200
+    hold = booking.account(str(job.allocation_id), "held")
+    assert ledger.balance(hold, A40) == stretched
+
+    bench.answer(job, "running", started_ms=bench.now, last_seen_ms=bench.now)
+    bench.turn()
+    assert queries.explain(job, now=bench.now).ends_by_ms == run.planned_ms + stretched
+    ran = 5_000_000
+    began = job.runs.get().started_ms or 0
+    bench.answer(job, "ended", cause="completed", started_ms=began, ended_ms=began + ran, exit_code=0)
+    bench.turn(ran)
+    job.refresh_from_db()
+    assert job.status == "completed"
+    back = ran * (1000 - 929) // 1000
+    assert bench.used() == ran - back
+    assert ledger.balance("hub:frugality-rebate", A40) == back
+    assert ledger.balance(hold, A40) == 0
+    assert verify().ok
+
+
+@pytest.mark.parametrize(
+    "header", ["", "#fabrique tolerance: 8%\n#fabrique power: max\n", "#fabrique tolerance: 0.4%\n"]
+)
+def test_without_consent_it_runs_as_it_was_asked(bench: LevelBench, header: str) -> None:
+    job = bench.asks(header)
+    bench.turn()
+    run = job.runs.get()
+    assert (run.level, run.walltime_ms, bench.told(job).walltime_ms) == (None, 6_000_000, 6_000_000)
+    assert bench.told(job).power_limit_w is None and bench.level_of(job) is None
+
+
+def test_rules_that_choose_no_level_leave_it_at_the_top(bench: LevelBench) -> None:
+    bench.loop.rules = rule_sets.load("fair")
+    job = bench.asks("#fabrique tolerance: 8%\n")
+    bench.turn()
+    assert job.runs.get().level is None
+
+
+def options_of(bench: LevelBench, job: Job, rules: Any = SPARING) -> list[tuple[str, int]]:
+    books = Books(bench.here, bench.now)
+    row = decide.job_row(bench.here, decide.asked(bench.here, [job], books)[0], rules, books, now=bench.now)
+    return [(o.level, o.speed_ppm) for o in row.options]
+
+
+def test_levels_are_offered_by_energy_to_completion(bench: LevelBench) -> None:
+    job = bench.asks("#fabrique tolerance: 8%\n")
+    assert options_of(bench, job) == [
+        ("174W", 929_000), ("201W", 956_000), ("246W", 989_000), ("273W", 995_000), ("", 1_000_000),
+    ]  # fmt: skip
+    assert options_of(bench, job, rule_sets.load("fair")) == [("", 1_000_000)]
+    most = bench.asks("#fabrique tolerance: 100%\n")  # half the speed, and it takes more energy: no such level is best
+    assert options_of(bench, most)[0] == ("174W", 929_000)
+
+
+def test_no_level_misses_a_deadline_a_limit_of_slurm_s_or_a_budget(bench: LevelBench) -> None:
+    late = bench.asks("#fabrique tolerance: 8%\n", deadline=_iso(bench.now + 6_100_000))
+    assert options_of(bench, late) == [("246W", 989_000), ("273W", 995_000), ("", 1_000_000)]
+    short = tuple(replace(o, longest_ms=6_050_000) for o in bench.here.offers)
+    job = bench.asks("#fabrique tolerance: 8%\n")
+    books = Books(bench.here, bench.now)
+    ask = decide.asked(bench.here, [job], books)[0]
+    ask = replace(ask, offers=tuple(o for o in short if o.device == "accelerator"))
+    row = decide.job_row(bench.here, ask, SPARING, books, now=bench.now)
+    assert [o.level for o in row.options] == ["273W", ""]
+    whole = bench.asks("#fabrique tolerance: 8%\n", walltime="99h")
+    assert [level for level, _ in options_of(bench, whole)] == ["273W", ""]  # of a hundred hours
+
+
+def test_the_reason_and_the_queue_name_the_level(bench: LevelBench) -> None:
+    job = bench.asks("#fabrique tolerance: 8%\n")
+    bench.turn()
+    job.refresh_from_db()
+    assert job.reason == reason("place.level", partition="gpu", level="174W").as_json()
+    for language, said in (("en", "174 W a device"), ("fr", "174 W par appareil"), ("fr-ca", "174 W par appareil")):
+        sentence = Speaker(language, "UTC").reason(reason("place.level", partition="gpu", level="174W"))
+        assert said in sentence.replace("\u00a0", " ").replace("\u202f", " ")
+
+
+def test_a_hub_that_sets_levels_may_adopt_rules_that_choose_them(bench: LevelBench) -> None:
+    assert rules_of.not_live(bench.here, SPARING) == ()
+    plain: ThisHub = ThisHub(
+        bench.here.home, bench.here.hub, bench.here.deployment.model_copy(update={"clusters": (CLUSTER,)})
+    )
+    assert rules_of.not_live(plain, SPARING) == ("levels",)
+
+
+def test_licences_of_a_run_at_a_level_are_what_was_booked(bench: LevelBench, tmp_path: Path) -> None:
+    job = bench.asks("#fabrique tolerance: 8%\n")
+    bench.turn()
+    spec, state = bench.told(job), tmp_path / "door"
+    assert engines.watt_licences(state, LEVELLED, spec) == {}  # the hub never said how many there are
+    door.write(state, T0, [], [], 50)
+    assert engines.watt_licences(state, LEVELLED, spec) == {"fabrique_w@fabrique": 2}
+    door.write(state, T0, [], [], 1)
+    assert engines.watt_licences(state, LEVELLED, spec) == {"fabrique_w@fabrique": 1}
+    assert engines.watt_licences(state, LEVELLED, replace(spec, power_limit_w=None)) == {}
+
+
+def test_what_the_hub_lost_gets_all_back_and_no_rebate_beside(bench: LevelBench) -> None:
+    job = bench.asks("#fabrique tolerance: 8%\n")
+    bench.turn()
+    bench.answer(job, "running", started_ms=bench.now, last_seen_ms=bench.now)
+    bench.turn()
+    began = job.runs.get().started_ms or 0
+    bench.answer(job, "ended", cause="node-failed", started_ms=began, ended_ms=began + HOUR_MS)
+    bench.turn(HOUR_MS)
+    assert ledger.balance("hub:frugality-rebate", A40) == 0
+    assert ledger.balance(booking.LOSSES, A40) == HOUR_MS
+    assert verify().ok
+
+
+def test_the_accounting_s_word_corrects_the_rebate_too(bench: LevelBench) -> None:
+    job = bench.asks("#fabrique tolerance: 8%\n")
+    bench.turn()
+    bench.answer(job, "running", started_ms=bench.now, last_seen_ms=bench.now)
+    bench.turn()
+    began = job.runs.get().started_ms or 0
+    bench.answer(job, "ended", cause="completed", started_ms=began, ended_ms=began + 5_000_000, exit_code=0)
+    bench.turn(5_000_000)
+    given = Tres(cores=1, nodes=1, gpus={"": 1})
+    bench.slurm.ran(70, began, 4_000_000, name=bench.intent(job), user="hub", asked=given, given=given)
+    bench.turn(20_000)
+    assert job.runs.get().elapsed_ms == 4_000_000
+    assert ledger.balance("hub:frugality-rebate", A40) == 4_000_000 * 71 // 1000
+    assert bench.used() == 4_000_000 - 4_000_000 * 71 // 1000
+    assert verify().ok
+
+
+def _iso(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat()
