@@ -23,11 +23,15 @@ from fabrique.core.provision_plan import changes
 from fabrique.core.units import HOUR_MS, Unit
 from fabrique.definitions import deployment as d
 from fabrique.engines.slurm.administer import Accounting
+from fabrique.engines.slurm.commands import CommandTransport
+from fabrique.engines.slurm.engine import SlurmEngine
 from fabrique.engines.slurm.files import door, levels
 from fabrique.engines.slurm.files.door import AccountRoom, PartitionRoom
 from fabrique.engines.slurm.files.install import put
 from fabrique.engines.slurm.files.levels import Level
 from fabrique.engines.slurm.files.render import HELD, LET_GO, LUA, OPENED, OWNER, PartitionPower, generate
+from fabrique.engines.slurm.placing import Settings
+from fabrique.operate.intake import tolerated
 
 if TYPE_CHECKING:
     from tests.conftest import Home
@@ -202,6 +206,32 @@ def test_a_level_is_set_for_the_job_and_put_back_after_it(site: Site) -> None:
     site.until(lambda: limits() == ["420", "420"])
     site.until(lambda: limits() == ["700", "700"])
     site.until(lambda: list((site.files / "saved").glob("*-*")) == [])
+
+
+def test_a_consent_in_a_comment_is_judged_at_submission_and_its_limit_is_changed(site: Site) -> None:
+    site.accounting.set_watts("fabrique_w", 100)
+    site.apply(award(site))
+    site.beat(8)
+    bad = site.lab.run(
+        "sbatch", "-A", "p-1", "--comment=#fabrique tolerance: 9", "--wrap=true", user=site.user, check=False
+    )
+    assert bad.returncode != 0 and "#fabrique tolerance: 10%" in bad.stderr
+    script = '#SBATCH --comment="#fabrique tolerance: 10%"\nsleep 1'
+    job = site.lab.submit("-A", "p-1", "--gres=gpu:h100:1", "-t", "100", script=script, user=site.user)
+    engine = SlurmEngine(
+        CommandTransport(site.lab.conf, Path(shutil.which("scontrol") or "").parent),
+        Settings(cluster=site.lab.cluster, partitions=("gpu", "flex"), runs=site.files / "runs"),
+        lambda: int(time.time() * 1000),
+    )
+    came = next(one for one in engine.arrivals() if one.job_id == job)
+    assert (came.held, came.limit_ms, tolerated(came.comment)) == (True, 6_000_000, 100)
+    assert engine.stretch({came.handle: 6_458_558}) == set()
+    assert site.job(job, "TimeLimit") == "1:48:00"
+    levels.put(site.files / "levels", job, Level("limit_w", 410))
+    engine.release([came.handle])
+    tools = site.files / "tools"
+    site.until(lambda: "410" in [p.read_text().strip() for p in tools.glob("nvidia-smi-*")])
+    site.until(lambda: "410" not in [p.read_text().strip() for p in tools.glob("nvidia-smi-*")])
 
 
 def test_a_node_that_dies_under_a_job_gets_its_limits_back(site: Site) -> None:

@@ -76,7 +76,7 @@ def test_a_decision_slows_down_only_who_consents_and_keeps_the_cap(
     hub, kept, one = here(licence), books(room), offer(found)
     rows = []
     for n, spec in enumerate(specs, 1):
-        ask: Any = SimpleNamespace(spec=spec, offers=(one,), job=SimpleNamespace(allocation_id="a"))
+        ask: Any = SimpleNamespace(spec=spec, offers=(one,), job=SimpleNamespace(allocation_id="a", door=""))
         lower = options.lower_levels(hub, ask, kept, now=0)
         held = options.holds(hub, ask, spec, one, kept)
         rows.append(
@@ -113,6 +113,6 @@ def test_a_decision_slows_down_only_who_consents_and_keeps_the_cap(
         slower = levels.at(spec, level)
         assert slower.walltime_ms <= ceil_divide(spec.walltime_ms * (1000 + spec.tolerated_permille), 1000)
         drawn += options.power_bound(hub, slower, one)
-        ask = SimpleNamespace(spec=spec, offers=(one,), job=SimpleNamespace(allocation_id="a"))
+        ask = SimpleNamespace(spec=spec, offers=(one,), job=SimpleNamespace(allocation_id="a", door=""))
         held_in_all += options.holds(hub, ask, slower, one, kept)[GPU]
     assert drawn <= cap_w and held_in_all <= room

@@ -309,3 +309,32 @@ def test_a_name_that_could_end_a_line_is_never_written(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="name"):
             door.write(tmp_path / "door", 0, [AccountRoom(name, 1, 1)], [])
     assert not (tmp_path / "door").exists()
+
+
+# --- a consent in a comment ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "comment", [None, "mine", "#fabrique tolerance: 10%", "#fabrique tolerance:7.5%", "# fabrique x"]
+)
+def test_a_consent_that_can_be_read_is_let_in(at_door: Ask, comment: str | None) -> None:
+    (one,) = at_door(submit({"account": "p-1", "comment": comment}))
+    assert (one.code, one.set["admin_comment"], "comment" in one.set) == (0, HELD, False)
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "#fabrique", "#fabrique tolerance: 10", "#fabrique tolerance: 101%", "#fabrique tolerance: 7.55%",
+        "#fabrique tolerance: -1%", "#fabrique tolerance: 1e9%", "#fabrique tolerance: 10%%s", "#fabrique power: 1 W",
+        "#fabrique tolerance: 10%; #fabrique x: y", "#fabrique tolerance: 000000001%", "#fabriquetolerance: 1%",
+    ],
+)  # fmt: skip
+def test_one_that_can_not_is_refused_with_one_message(at_door: Ask, comment: str) -> None:
+    (one,) = at_door(submit({"account": "p-1", "comment": comment}))
+    assert (one.code, len(one.told), one.set) == (2050, 2, {})
+    assert all(line.endswith("#fabrique tolerance: 10%") for line in one.told)
+    (later,) = at_door(modify({"comment": comment}, {"account": "p-1", "partition": "gpu"}))
+    assert (later.code, len(later.told), later.set) == (2050, 2, {})
+    (other,) = at_door(submit({"account": "site", "comment": comment}))
+    assert other.code == 0  # not ours to judge

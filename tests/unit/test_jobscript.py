@@ -242,6 +242,6 @@ def test_a_header_can_be_written_back() -> None:
 def test_every_key_is_documented_by_the_parser() -> None:
     keys: Any = {
         "name", "project", "accelerators", "kinds", "nodes", "cores", "memory", "walltime", "not-before",
-        "latest-start", "deadline", "preemptible", "datasets", "power", "output",
+        "latest-start", "deadline", "preemptible", "datasets", "power", "tolerance", "output",
     }  # fmt: skip
     assert set(KEYS) == keys

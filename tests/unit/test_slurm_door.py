@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.slurm_fakes import RUN, T0, FakeSlurm, connector, submit
@@ -14,7 +15,7 @@ from tests.unit.slurm_fakes import RUN, T0, FakeSlurm, connector, submit
 from fabrique.core.errors import FabriqueError
 from fabrique.engines.slurm.door import EARLY, NOW
 from fabrique.engines.slurm.engine import SlurmEngine
-from fabrique.engines.slurm.model import Change
+from fabrique.engines.slurm.model import Change, Denied
 
 
 @pytest.fixture
@@ -177,3 +178,20 @@ def test_an_end_that_slurm_refuses_hides_no_other_run(
     other = slurm.add("theirs").handle
     monkeypatch.setattr(slurm, "cancel", refuse)
     assert [seen.state for seen in engine.observe([RUN, other])] == ["running", "starting"]
+
+
+def test_the_limit_of_a_job_that_waits_is_changed_once(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    waits, runs = slurm.add("job0", priority=0, limit_ms=6_000_000), slurm.add("job1", state="RUNNING")
+    limits = {waits.handle: 6_458_558, runs.handle: 1_000, "slurm-999-1": 1_000}
+    assert engine.stretch(limits) == {runs.handle, "slurm-999-1"}
+    assert slurm.changes == [Change(waits.job_id, limit_ms=6_458_558)]
+    slurm.jobs[waits.job_id] = replace(slurm.jobs[waits.job_id], limit_ms=6_480_000)  # as Slurm rounds it
+    slurm.now += 1_000  # a new look
+    assert engine.stretch({waits.handle: 6_458_558}) == set()
+    assert len(slurm.changes) == 1
+
+
+def test_a_limit_that_slurm_refuses_is_told(engine: SlurmEngine, slurm: FakeSlurm, monkeypatch: Any) -> None:
+    job = slurm.add("job0", priority=0, limit_ms=6_000_000)
+    monkeypatch.setattr(slurm, "change", lambda changes: [Denied(c.job_id, "Access denied") for c in changes])
+    assert engine.stretch({job.handle: 7_000_000}) == {job.handle}

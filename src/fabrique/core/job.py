@@ -154,6 +154,11 @@ _AFTER: Final[Mapping[EndState, JobState]] = {
 }
 
 
+def whole_minutes(span_ms: int) -> int:
+    """As long, up to a whole minute: a cluster's limits are no finer."""
+    return ceil_divide(span_ms, MINUTE_MS) * MINUTE_MS
+
+
 def may_follow(state: JobState, following: JobState) -> bool:
     return following in TRANSITIONS[state]
 

@@ -16,8 +16,9 @@ from fabrique.core.clock import has_passed
 from fabrique.core.errors import FabriqueError
 from fabrique.core.reasons import from_json
 from fabrique.engines.protocol import Engine
+from fabrique.engines.slurm.files import levels
 from fabrique.language.say import Speaker
-from fabrique.operate import ahead
+from fabrique.operate import ahead, door_levels
 from fabrique.operate.backstop import Backstop
 from fabrique.operate.ingest import Accounting, Ingest
 from fabrique.operate.intake import Door, Intake, Taken, admit_running, shown
@@ -101,11 +102,11 @@ class Doors:
     def _repeat(self, taken: Taken, runs: Sequence[Run], *, now: int) -> None:
         """Releases that did not arrive, and cancels of jobs that are shown still."""
         assert self.door is not None  # noqa: S101 - only called with one
-        late = [r for r in runs if has_passed(r.planned_ms, RELEASE_TIMEOUT_MS, now=now)]
-        due = {intent_of(run): ahead.is_ahead(run) for run in late}
+        late = {intent_of(run): run for run in runs if has_passed(run.planned_ms, RELEASE_TIMEOUT_MS, now=now)}
+        again = [late[handle] for handle in taken.held if handle in late]
         for early in (False, True):
-            if again := [handle for handle in taken.held if due.get(handle) is early]:
-                self.door.release(again, early=early)
+            if some := [run for run in again if ahead.is_ahead(run) is early]:
+                self._let_go(some, early=early)
         for handle in sorted(taken.waiting & intake.cancelled(self.name, since_ms=now - CANCELLED_MS)):
             self.door.cancel(handle, 0)
 
@@ -116,11 +117,12 @@ class Doors:
 
         `again`: runs released ahead whose turn has come; they go before all that is `early`.
         """
-        handles = [intent_of(i.run) for i in intents] + [intent_of(r) for r in again]
+        runs = [*(intent.run for intent in intents), *again]
+        handles = [intent_of(run) for run in runs]
         if not handles or self.door is None:
             return
         try:
-            self.door.release(handles, early=early)
+            self._let_go(runs, early=early)
         except FabriqueError as error:
             log.warning("engine %s: %s on %d releases", self.name, error, len(handles))
             return
@@ -129,6 +131,11 @@ class Doors:
             self._told |= dict.fromkeys(handles, now)
         if early:  # behind those that are there
             self._order = [handle for handle in self._order if handle not in handles] + handles
+
+    def _let_go(self, runs: Sequence[Run], *, early: bool) -> None:
+        assert self.door is not None  # noqa: S101 - only called with one
+        door_levels.prepare(self.door, self.here.home / levels.LEVELS, runs)
+        self.door.release([intent_of(run) for run in runs], early=early)
 
     def keeps_waiting(self, runs: Sequence[Run], *, now: int) -> bool:
         """Whether the cluster lets something wait that was told to start: it has not the room that we see.

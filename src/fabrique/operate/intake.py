@@ -7,6 +7,7 @@ admitted after the fact: held, counted and charged like any other. One that left
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, runtime_checkable
@@ -19,6 +20,7 @@ from fabrique.apps.this_hub import ThisHub
 from fabrique.core.job import MILLI, JobSpec, JobState
 from fabrique.core.reasons import Reason, reason
 from fabrique.definitions.cluster import Cluster, ClusterPartition
+from fabrique.definitions.job_values import NotRead, permille
 from fabrique.engines.protocol import Observation
 from fabrique.engines.slurm.files.render import held_by_owner
 from fabrique.engines.slurm.model import QueuedJob, Record, Tres, handle_of
@@ -31,6 +33,7 @@ FOR_EVER_MS: Final = 366 * 86_400_000  # what a job without a limit is taken to 
 AT_ITS_OWNERS_WORD_MS: Final = 4_102_444_800_000  # 2100: its owner holds it, and says when no more
 TASKS_AT_ONCE: Final = 1_000  # of one pending array: the others come as these go
 _NAME_MOST: Final = 80
+_CONSENT: Final = re.compile(r"#fabrique tolerance: ?([0-9.]{1,8}%)", re.ASCII)
 ProjectOf = Callable[[str, str, str], Project | None]  # of (engine, account, qos)
 
 
@@ -80,9 +83,9 @@ class Intake:
         self._strays = {h: why for h, why in self._strays.items() if h in came}
         self._meet([c for h, c in came.items() if h not in self._rows and h not in self._strays], taken, now=now)
         taken.strays = dict(self._strays)
-        counted = {run.handle for run in runs}
+        counted = {run.handle: run for run in runs}
         for handle, row in self._rows.items():
-            one = came[handle]
+            one = intake.as_asked(came[handle], row, counted.get(handle))
             if one.started_ms is None and self._specs.get(handle, one.spec) != one.spec:
                 intake.renew(row, one, now=now)  # its user changed what it asks for
             self._specs[handle] = one.spec
@@ -209,8 +212,23 @@ def spec_of(job: QueuedJob | Record, tres: Tres, partition: ClusterPartition) ->
         cores=max(tres.cores, 1),
         memory_mb=tres.memory_mb or None,
         walltime_ms=min(job.limit_ms or FOR_EVER_MS, FOR_EVER_MS),
+        # a task of an array has no number of its own until it starts: no node could look its level up
+        tolerance_permille=tolerated(job.comment) if job.array_id is None and devices else 0,
         partition=partition.id,
     )
+
+
+def tolerated(comment: str) -> int:
+    """The slowdown that a job's user consents to in its comment, in permille; 0 where it says none that can be read.
+
+    The door has told them at submission; what another way brought past it is no consent.
+    """
+    match = _CONSENT.fullmatch(comment)
+    try:
+        found = permille(match[1]) if match else 0
+    except NotRead:
+        return 0
+    return found if found <= MILLI else 0
 
 
 def _natural(outside_id: str) -> tuple[int, int]:

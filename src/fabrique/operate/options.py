@@ -38,7 +38,7 @@ def options(here: ThisHub, ask: Asked, lower: Lower) -> tuple[OptionRow, ...]:
     for o, level in lower:
         slower, speed = levels.at(ask.spec, level), level.throughput_permille
         option = OptionRow(
-            partition=o.partition, power_w=power_bound(here, slower, o), level=level.name, speed_ppm=speed * 1000
+            partition=o.partition, power_w=booked_w(here, ask, slower, o), level=level.name, speed_ppm=speed * 1000
         )
         found[o.partition].append((Fraction(_watts(here, slower, o) * levels.FULL, speed), option))
     return tuple(o for some in found.values() for _, o in sorted(some, key=lambda one: (one[0], -one[1].speed_ppm)))
@@ -87,6 +87,13 @@ def most_held(here: ThisHub, ask: Asked, lower: Lower, asks: Mapping[Unit, int],
         slower = holds(here, ask, levels.at(ask.spec, level), offer, books)
         found = {unit: max(value, slower.get(unit, 0)) for unit, value in found.items()}
     return found
+
+
+def booked_w(here: ThisHub, ask: Asked, spec: JobSpec, offer: fits.Offer) -> int:
+    """Of a start as `spec`. Who came by the cluster's own door took its licences there, for the top level."""
+    cluster = here.deployment.cluster
+    took = bool(ask.job.door) and cluster is not None and cluster.watt_licence is not None
+    return power_bound(here, ask.spec if took else spec, offer)
 
 
 def power_bound(here: ThisHub, spec: JobSpec, offer: fits.Offer) -> int:

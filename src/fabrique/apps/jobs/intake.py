@@ -18,7 +18,7 @@ from fabrique.apps.jobs import services, specs
 from fabrique.apps.jobs.models import FINAL, Job, Run
 from fabrique.apps.people.models import Person
 from fabrique.core.errors import FabriqueError
-from fabrique.core.job import JobSpec, JobState
+from fabrique.core.job import JobSpec, JobState, whole_minutes
 from fabrique.core.reasons import Reason, reason
 
 REQUEUED_AFTER = "end.node-failed"
@@ -137,12 +137,20 @@ def _allocation(spec: JobSpec, project: Project, *, now: int) -> tuple[Allocatio
 @transaction.atomic
 def renew(job: Job, came: Came, *, now: int) -> None:
     """The job's next attempt at the engine, after a requeue, or what its user changed of it there."""
+    came = as_asked(came, job, job.runs.order_by("-attempt").first())
     spec = specs.to_json(came.spec)
     again = Job.objects.filter(pk=job.pk, status=JobState.FAILED.value, reason__code=REQUEUED_AFTER)
     again.update(status=JobState.PENDING.value, reason={})
     changed = Job.objects.filter(pk=job.pk).exclude(status__in=FINAL)
     changed.update(handle=came.handle, name=came.spec.name, spec=spec, changed_ms=now)
     job.handle, job.name, job.spec = came.handle, came.spec.name, spec
+
+
+def as_asked(came: Came, job: Job, run: Run | None) -> Came:
+    """With its user's own time limit, where the one that stands there is the hub's, for `run` at a lower level."""
+    if run is None or run.level is None or came.spec.walltime_ms != whole_minutes(run.walltime_ms):
+        return came
+    return replace(came, spec=replace(came.spec, walltime_ms=int(job.spec["walltime_ms"])))
 
 
 def gone(engine: str, handles: Collection[str]) -> list[Job]:

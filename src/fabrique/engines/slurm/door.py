@@ -110,6 +110,21 @@ class OwnDoor:
             waiting = [job for job in self._sight.look().all if job.state == "PENDING"]
             self._change(self._ahead(found.values(), waiting) if early else self._now(found.values(), waiting))
 
+    def stretch(self, limits: Mapping[str, int]) -> set[str]:
+        """Sets the time limits of jobs that wait, in ms; answers those whose limit stays as it was."""
+        refused: set[str] = set()
+        changes: dict[str, Change] = {}
+        with Answering():
+            found = self._sight.find(list(limits))
+            for intent, limit_ms in limits.items():
+                job, target = found.get(intent, (None, None))
+                if job is None or target is None or job.state != "PENDING":
+                    refused.add(intent)
+                elif job.limit_ms is None or batch.minutes(job.limit_ms) != batch.minutes(limit_ms):
+                    changes[intent] = Change(target, limit_ms=limit_ms)
+            denied = self._change(list(changes.values()))
+        return refused | {intent for intent, change in changes.items() if change.job_id in denied}
+
     def _now(self, found: Iterable[tuple[QueuedJob, Target]], waiting: Sequence[QueuedJob]) -> list[Change]:
         least, most = NOW
         given = [job.priority for job in waiting if job.priority is not None and least <= job.priority <= most]

@@ -30,6 +30,8 @@ local SAID = {
   held = { "the hub releases this job in its turn", "le hub libérera ce travail à son tour" },
   moved = { "a job can't change account or partition here; submit it again",
             "un travail ne peut pas changer de compte ou de partition ici ; soumettez-le à nouveau" },
+  comment = { "this comment can't be read; a consent is written: #fabrique tolerance: 10%%",
+              "ce commentaire est illisible ; un consentement s’écrit : #fabrique tolerance: 10%%" },
   choice = { "alternatives of licences can't be taken here", "des licences au choix ne sont pas admises ici" },
   broken = { "the submission could not be judged; tell the operators",
              "la soumission n’a pas pu être jugée ; prévenez les exploitants" },
@@ -251,6 +253,14 @@ local function admit(job, account, names, state)
   return refuse("busy", first[1], first[2], first[3], first[4], first[5], first[6])
 end
 
+-- Whether a comment that speaks to the hub says what it knows: how much longer the job may take at less power.
+local function readable(comment)
+  if string.sub(comment or "", 1, 9) ~= "#fabrique" then return true end
+  local part = string.match(comment, "^#fabrique tolerance: ?([%d.]+)%%$")
+  if part == nil or #part > 5 then return false end
+  return (string.match(part, "^%d+$") or string.match(part, "^%d+%.%d$")) ~= nil and tonumber(part) <= 100
+end
+
 local function submit(job, list, uid)
   local names = ours_of(partitions_of(job, list))
   local state = read_state()
@@ -263,6 +273,7 @@ local function submit(job, list, uid)
     return slurm.SUCCESS
   end
   if not ours then return slurm.SUCCESS end
+  if not readable(text(field(job, "comment"))) then return refuse("comment") end
   if not license(job, names, state) then return refuse("choice") end
   if state == nil or silent(state) then
     if CONFIG.door == "closed" then return refuse("silent") end
@@ -321,6 +332,7 @@ local function modify(change, job, list, uid)
     return slurm.SUCCESS
   end
   if moves(change, job) then return refuse("moved") end
+  if not readable(text(field(change, "comment"))) then return refuse("comment") end
   if CONFIG.licence and state and (field(change, "licenses") ~= nil or resized(change)) then
     local both = merged(change, job)
     local licenses = field(change, "licenses")
