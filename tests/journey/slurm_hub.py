@@ -242,8 +242,13 @@ def until(holds: Callable[[], Any], seconds: float, told: Callable[[], object] =
 
 
 @contextmanager
-def open_hub(make_slurm_lab: Callable[..., SlurmLab], **options: Any) -> Iterator[SlurmHub]:
-    """The whole of it, set up by the commands that an operator types."""
+def open_hub(
+    make_slurm_lab: Callable[..., SlurmLab],
+    kind: str = "h100-sxm",
+    changed: Callable[[SlurmHub], None] = lambda _: None,
+    **options: Any,
+) -> Iterator[SlurmHub]:
+    """The whole of it, set up by the commands that an operator types. `changed`: by hand in the deployment."""
     folder = Path(tempfile.mkdtemp(prefix="hub-"))
     folder.chmod(0o755)  # Slurm's users pass it
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("FABRIQUE_", "SLURM_"))}
@@ -251,20 +256,21 @@ def open_hub(make_slurm_lab: Callable[..., SlurmLab], **options: Any) -> Iterato
     lab = make_slurm_lab(rest=False, **{"nodes": 3, **options})
     hub = SlurmHub(lab, Home(folder / "home", environment))
     try:
-        set_up(hub)
+        set_up(hub, kind, changed)
         yield hub
     finally:
         lab.down(remove=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def set_up(hub: SlurmHub) -> None:
+def set_up(hub: SlurmHub, kind: str, changed: Callable[[SlurmHub], None]) -> None:
     hub.answer("init", "--hub", "ca-lasalle-hub")
-    hub.answer("slurm", "connect", "--conf", str(hub.lab.conf), "--kind", "h100=h100-sxm", "--look-ahead", "2")
+    hub.answer("slurm", "connect", "--conf", str(hub.lab.conf), "--kind", f"h100={kind}", "--look-ahead", "2")
+    changed(hub)
     logins = hub.lab.people[:2]
-    for name, login, kind in zip(("alice", "bob"), logins, ("h100-sxm", "lab-core"), strict=False):
+    for name, login, wanted in zip(("alice", "bob"), logins, (kind, "lab-core"), strict=False):
         email = f"{name}@example.org"
-        asked = ("--set", f"kind={kind}", "--set", "hours=50", "--set", f"title={name}", "--email", email)
+        asked = ("--set", f"kind={wanted}", "--set", "hours=50", "--set", f"title={name}", "--email", email)
         project = hub.answer("apply", "--mode", "lasalle_startup", "--file", str(FORM), *asked, "--name", name)
         hub.answer("slurm", "login", email, login)
         hub.users.append(User(email, login, project["project"], ""))
