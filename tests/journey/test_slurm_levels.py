@@ -67,7 +67,7 @@ def test_a_job_that_consents_runs_longer_at_a_lower_level_and_gets_time_back(hub
         for name in (f"job:{job}", str(plain)):
             until(partial(over, name), 60, hub.log)
             run = hub.answer("why", name, who=alice)["run"]
-            assert run["level"] == {"limit_w": 174, "throughput_permille": 929}
+            assert run["level"] == {"limit_w": 174, "throughput_permille": 929, "draw_permille": 776}
     statement = json.dumps(hub.answer("statement", alice.project, who=alice))
     assert statement.count("rebate.power-level") >= 2
     assert hub.answer("ledger", "verify")["ok"]

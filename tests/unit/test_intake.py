@@ -312,7 +312,7 @@ def test_attempts_of_a_job_have_names_that_follow_from_it(bench: ClusterBench) -
     run = job.runs.get()
     assert run.pk == admission.run_id(job, 1) != admission.run_id(job, 2)
     # a hub that lost the row, and knows the job still, finds the run again and does not start another
-    intents = {bench.intent(job), f"run-{uuid.uuid4().hex}"}
+    intents = dict.fromkeys((bench.intent(job), f"run-{uuid.uuid4().hex}"))
     run.intents.all().delete()
     Hold.objects.filter(pk=run.hold).delete()
     run.delete()

@@ -17,6 +17,7 @@ from fabrique.apps.jobs import queries
 from fabrique.apps.jobs import services as jobs
 from fabrique.apps.jobs.models import Job
 from fabrique.apps.ledger import services as ledger
+from fabrique.apps.ledger.models import Hold
 from fabrique.apps.ledger.verify import verify
 from fabrique.apps.rules import services as rules_of
 from fabrique.apps.this_hub import ThisHub
@@ -33,13 +34,14 @@ from fabrique.engines.slurm.files import door
 from fabrique.engines.slurm.files import levels as level_files
 from fabrique.engines.slurm.model import OURS, QueuedJob, Tres
 from fabrique.language.say import Speaker
-from fabrique.operate import decide, engines
+from fabrique.operate import decide, engines, readopt
 from fabrique.operate.books import Books
 from fabrique.operate.intake import tolerated
 
 A40 = unit("acc-ms:a40")
 SWEPT = NODES.model_copy(update={"kind": "a40", "device_w": 300, "limit_w": 300, "gres": "gpu:a40"})
 LEVELLED = CLUSTER.model_copy(update={"levels": True, "partitions": (SWEPT,)})
+LEVEL = Level(174, 929, 776)
 SPARING = rule_sets.load("sparing")
 HEADER = "#!/bin/sh\n#fabrique accelerators: 1\n#fabrique walltime: 100m\n"
 
@@ -50,7 +52,7 @@ HEADER = "#!/bin/sh\n#fabrique accelerators: 1\n#fabrique walltime: 100m\n"
 def test_measured_levels_in_watts_of_the_top_limit() -> None:
     a40, h100 = accelerators.catalogue()["a40"], accelerators.catalogue()["h100-sxm"]
     found = levels.of_kind(a40, 300)
-    assert found[:2] == (Level(273, 995), Level(246, 989)) and len(found) == len(a40.power_levels)
+    assert found[:2] == (Level(273, 995, 981), Level(246, 989, 961)) and len(found) == len(a40.power_levels)
     assert levels.of_kind(a40, None) == () == levels.of_kind(h100, 700)  # a limit nobody knows; a kind nobody swept
     assert all(level.limit_w >= 200 for level in levels.of_kind(replace(a40, min_limit_w=200), 300))
 
@@ -168,7 +170,7 @@ def test_a_job_that_tolerates_it_runs_slower_longer_and_gets_the_time_back(bench
     job = bench.asks("#fabrique tolerance: 8%\n")
     bench.turn()
     run = job.runs.get()
-    assert run.level == Level(174, 929)
+    assert run.level == LEVEL
     stretched = -(-100 * 60_000 * 1000 // 929)
     assert run.walltime_ms == stretched == bench.told(job).walltime_ms
     assert bench.told(job).power_limit_w == 174
@@ -302,6 +304,21 @@ def test_the_accounting_s_word_corrects_the_rebate_too(bench: LevelBench) -> Non
     assert verify().ok
 
 
+@pytest.mark.parametrize(("limit_ms", "level"), [(6_480_000, LEVEL), (6_000_000, None), (None, None)])
+def test_after_a_restore_a_run_is_known_at_its_level(
+    bench: LevelBench, limit_ms: int | None, level: Level | None
+) -> None:
+    job = bench.asks("#fabrique tolerance: 8%\n")
+    bench.turn()
+    run, intent = job.runs.get(), bench.intent(job)
+    run.intents.all().delete()
+    Hold.objects.filter(pk=run.hold).delete()
+    run.delete()
+    Job.objects.filter(pk=job.pk).update(status="pending")
+    assert readopt.readopt(bench.here, {intent: limit_ms}, now=bench.now) == {intent: job.number}
+    assert job.runs.get().level == level
+
+
 # --- by the cluster's own door --------------------------------------------------------------------------------------
 
 CONSENT = "#fabrique tolerance: 8%"
@@ -317,7 +334,7 @@ def test_a_plain_sbatch_consents_in_its_comment(bench: LevelBench) -> None:
     bench.turn()
     row = bench.row("41")
     run = row.runs.get()
-    assert (run.level, run.walltime_ms) == (Level(174, 929), -(-6_000_000 * 1000 // 929))
+    assert (run.level, run.walltime_ms) == (LEVEL, -(-6_000_000 * 1000 // 929))
     assert bench.engine.found[job.handle] == (level_files.Level("limit_w", 174), STRETCHED)
     assert run.bound["power_w"] == 400  # its licences were taken when it came
     for _ in range(3):  # the queue shows the limit that the hub set, and it asks for no more than before

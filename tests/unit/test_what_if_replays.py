@@ -17,9 +17,13 @@ from fabrique.apps.rules import replays
 from fabrique.apps.rules.asked import Asked
 from fabrique.apps.rules.models import WhatIf
 from fabrique.apps.this_hub import this_hub
+from fabrique.core.admission.filter import Offer
+from fabrique.core.admission.levels import Level
 from fabrique.core.errors import FabriqueError
+from fabrique.core.units import unit
 from fabrique.definitions import rules as rule_sets
 from fabrique.operate import what_if
+from fabrique.twin.hub_fleet import Own, hub_fleet
 from fabrique.twin.hub_trace import Past, hub_trace
 
 pytestmark = pytest.mark.django_db
@@ -311,3 +315,41 @@ def test_the_sources_of_the_twin_know_no_table() -> None:
     for name in ("hub_trace", "hub_fleet", "what_if"):
         text = (Path(what_if.__file__).parents[1] / "twin" / f"{name}.py").read_text(encoding="utf-8")
         assert "django" not in text and "fabrique.apps" not in text
+
+
+# --- power levels ------------------------------------------------------------------------------------------------
+def test_a_run_at_a_lower_level_is_replayed_as_it_would_have_gone_at_the_top(desk: Any) -> None:
+    now = now_ms()
+    fill(desk, days=1, jobs=2)
+    job = Job.objects.filter(name="past").latest("number")
+    job.spec = {**job.spec, "tolerance_permille": 80}
+    job.save()
+    Run.objects.filter(job=job).update(
+        elapsed_ms=HOUR, bound={"level": {"limit_w": 174, "throughput_permille": 929}, "walltime_ms": 7 * HOUR}
+    )
+    found = {one.number: one for one in what_if.past(this_hub(), now - 2 * DAY, now + 1)}
+    assert found[job.number].run_ms == HOUR * 929 // 1000
+    assert found[job.number].tolerance_permille == 80
+    others = [one for one in found.values() if one.number != job.number]
+    assert others and all(one.tolerance_permille == 0 for one in others)
+    assert hub_trace([found[job.number]], "x").tolerance_permille.tolist() == [80]
+
+
+def test_a_place_whose_levels_are_set_has_them_in_the_twin() -> None:
+    offer = Offer(
+        partition="gpu", engine="lab", site="hall", kind="a40", device="accelerator", unit=unit("acc-ms:a40"),
+        milli_devices=4_000, cores=8, memory_mb=1, device_w=300, core_w=4, core_idle_w=0,
+        levels=(Level(174, 929, 776), Level(246, 989, 961), Level(299, 1000)),
+    )  # fmt: skip
+    own = Own(
+        name="x", site="hall", zone=None, cap_w=2_000, base_w=0, pue_permille=1_200, offers=(offer,),
+        shares={"union": 1_000_000}, idle_w={}, drawn_mw={"a40": 200_000},
+    )  # fmt: skip
+    (place,) = hub_fleet(own).places
+    told = [(pace.speed_ppm, pace.measured_mw, pace.draw_mw) for pace in place.paces_of("any")]
+    assert told == [
+        (1_000_000, 360_000, 200_000), (1_000_000, 358_800, 200_000), (989_000, 295_200, 192_200),
+        (929_000, 208_800, 155_200),
+    ]  # fmt: skip
+    (plain,) = hub_fleet(replace(own, offers=(replace(offer, levels=()),))).places
+    assert len(plain.paces_of("any")) == 1

@@ -93,14 +93,12 @@ def resume(here: ThisHub, engine: LocalEngine | SlurmEngine, person: Person, *, 
     if isinstance(engine, LocalEngine):
         return _resume(here, lambda: _take_up(here, engine, now=now), person, now=now)
     state = cycle.hub_state()
-    there = (
-        readopt.look(here, engine, state.gap_from_ms or now) if state.observe_only else set()
-    )  # before any transaction
+    there = readopt.look(here, engine, state.gap_from_ms or now) if state.observe_only else {}  # before any transaction
     adopted: dict[str, int] = {}
 
     def take_up() -> tuple[list[int], list[str]]:
         adopted.update(readopt.readopt(here, there, now=now))
-        others = there - adopted.keys()
+        others = there.keys() - adopted.keys()
         return list(adopted.values()), sorted(others - intake.own_runs(others))
 
     resumed = _resume(here, take_up, person, now=now)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fabrique.core.admission.filter import Offer
+from fabrique.core.admission.levels import Level
 from fabrique.core.admission.tables import PPM
 from fabrique.core.hub import Assumption
 from fabrique.core.units import ceil_divide
@@ -89,7 +90,7 @@ def _place(own: Own, offer: Offer) -> Place:
     for level in sorted(offer.levels, key=lambda one: -one.limit_w):
         lower_mw = level.limit_w * own.pue_permille
         if lower_mw < paces[-1].measured_mw:
-            paces.append(_lower(paces[0], lower_mw, level.throughput_permille))
+            paces.append(_lower(paces[0], lower_mw, level))
     return Place(
         id=f"{offer.partition}/{offer.kind}",
         site=own.site,
@@ -102,14 +103,14 @@ def _place(own: Own, offer: Offer) -> Place:
     )
 
 
-def _lower(top: Pace, booked_mw: int, throughput_permille: int) -> Pace:
-    """What it draws there on average is not known: as at the top level, where its limit lets it."""
+def _lower(top: Pace, booked_mw: int, level: Level) -> Pace:
+    """What it draws there on average goes with what it draws at the top."""
     return Pace(
         limit_permille=booked_mw * 1000 // top.measured_mw,
-        speed_ppm=throughput_permille * PPM // 1000,
+        speed_ppm=level.throughput_permille * PPM // 1000,
         nameplate_mw=top.nameplate_mw,
         measured_mw=booked_mw,
-        draw_mw=min(top.draw_mw, booked_mw),
+        draw_mw=min(top.draw_mw * level.draw_permille // 1000, booked_mw),
     )
 
 

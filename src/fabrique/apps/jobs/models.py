@@ -103,7 +103,7 @@ class Run(models.Model):
     def level(self) -> Level | None:
         """The power level that was chosen for it; None: the top one, or the one its job named."""
         told = self.bound.get("level")
-        return None if told is None else Level(int(told["limit_w"]), int(told["throughput_permille"]))
+        return None if told is None else Level(**{name: int(value) for name, value in told.items()})
 
     @property
     def walltime_ms(self) -> int:

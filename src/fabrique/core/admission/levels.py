@@ -18,10 +18,12 @@ FULL = 1_000  # permille
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """A power limit of each device in W, below the top one; the work done per second there, permille of the top's."""
+    """A power limit of each device in W, below the top one; the work done per second and the mean draw there, in
+    permille of those at the top."""
 
     limit_w: int
     throughput_permille: int
+    draw_permille: int = FULL
 
     @property
     def name(self) -> str:
@@ -33,7 +35,7 @@ def of_kind(kind: DeviceKind, top_w: int | None) -> tuple[Level, ...]:
     """What was measured of a kind, in watts of its top limit; none where nobody measured it, or knows that limit."""
     if top_w is None:
         return ()
-    found = (Level(top_w * row.limit // FULL, row.throughput) for row in kind.power_levels)
+    found = (Level(top_w * row.limit // FULL, row.throughput, row.draw) for row in kind.power_levels)
     least = max(kind.min_limit_w or 0, 1)
     return tuple(level for level in found if least <= level.limit_w < top_w and 0 < level.throughput_permille <= FULL)
 
