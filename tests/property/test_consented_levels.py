@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fabrique.core.admission import levels
@@ -20,7 +20,7 @@ from fabrique.definitions import rules as rule_sets
 from fabrique.operate import options
 
 GPU = unit("acc-ms:a40")
-LEVEL = st.builds(Level, limit_w=st.integers(1, 299), throughput_permille=st.integers(1, 1000))
+LEVEL = st.builds(Level, limit_w=st.integers(1, 299), throughput_permille=st.integers(1, 1000) | st.integers(700, 990))
 SPEC = st.builds(
     JobSpec,
     script=st.just(""),
@@ -62,17 +62,22 @@ def test_no_level_stretches_a_job_by_more_than_it_tolerates(spec: JobSpec, found
         assert levels.tolerated(slower, found) == ()  # never stretched twice
 
 
+TWO = [JobSpec(script="", milli_devices=1_000, walltime_ms=1_000_000, tolerance_permille=150)] * 2
+
+
 @settings(deadline=None)
+@example(TWO, [Level(174, 929)], 100_000, 1_030, None)  # there is room for both at the top, for one of them slower
 @given(
     st.lists(SPEC, min_size=1, max_size=6),
     st.lists(LEVEL, max_size=6, unique_by=lambda level: level.name),
-    st.integers(0, 3_000),
-    st.integers(0, 10**10),
+    st.integers(0, 3_000) | st.just(100_000),
+    st.integers(0, 1_500) | st.integers(1_001, 1_300),  # all at the top, hardly all of them slower
     st.sampled_from([None, "fabrique_w"]),
 )
 def test_a_decision_slows_down_only_who_consents_and_keeps_the_cap(
-    specs: list[JobSpec], found: list[Level], cap_w: int, room: int, licence: str | None
+    specs: list[JobSpec], found: list[Level], cap_w: int, room_permille: int, licence: str | None
 ) -> None:
+    room = sum(spec.milli_devices * spec.walltime_ms for spec in specs) * room_permille // 1_000_000
     hub, kept, one = here(licence), books(room), offer(found)
     rows = []
     for n, spec in enumerate(specs, 1):

@@ -83,9 +83,9 @@ class Intake:
         self._strays = {h: why for h, why in self._strays.items() if h in came}
         self._meet([c for h, c in came.items() if h not in self._rows and h not in self._strays], taken, now=now)
         taken.strays = dict(self._strays)
-        counted = {run.handle: run for run in runs}
+        counted = {run.handle for run in runs}
         for handle, row in self._rows.items():
-            one = intake.as_asked(came[handle], row, counted.get(handle))
+            one = came[handle]
             if one.started_ms is None and self._specs.get(handle, one.spec) != one.spec:
                 intake.renew(row, one, now=now)  # its user changed what it asks for
             self._specs[handle] = one.spec
