@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.clusters import CLUSTER, NODES, ClusterBench, Slurm, found_on_cluster
+from tests.unit.clusters import CLUSTER, found_on_cluster
+from tests.unit.levelled import A40, LEVEL, LEVELLED, SPARING, SWEPT, LevelBench
 from tests.unit.scripted import T0
 
 from fabrique.apps import connected
 from fabrique.apps.jobs import queries
-from fabrique.apps.jobs import services as jobs
 from fabrique.apps.jobs.models import Job
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.ledger.models import Hold
@@ -24,27 +23,17 @@ from fabrique.apps.this_hub import ThisHub
 from fabrique.core import booking
 from fabrique.core.admission import levels
 from fabrique.core.admission.levels import Level
-from fabrique.core.job import JobSpec, whole_minutes
+from fabrique.core.job import JobSpec
 from fabrique.core.reasons import reason
-from fabrique.core.units import HOUR_MS, unit
+from fabrique.core.units import HOUR_MS
 from fabrique.definitions import accelerators
 from fabrique.definitions import rules as rule_sets
-from fabrique.engines.protocol import RunSpec
 from fabrique.engines.slurm.files import door
 from fabrique.engines.slurm.files import levels as level_files
-from fabrique.engines.slurm.model import OURS, QueuedJob, Tres
+from fabrique.engines.slurm.model import Tres
 from fabrique.language.say import Speaker
 from fabrique.operate import decide, engines, readopt
 from fabrique.operate.books import Books
-from fabrique.operate.intake import tolerated
-
-A40 = unit("acc-ms:a40")
-SWEPT = NODES.model_copy(update={"kind": "a40", "device_w": 300, "limit_w": 300, "gres": "gpu:a40"})
-LEVELLED = CLUSTER.model_copy(update={"levels": True, "partitions": (SWEPT,)})
-LEVEL = Level(174, 929, 776)
-SPARING = rule_sets.load("sparing")
-HEADER = "#!/bin/sh\n#fabrique accelerators: 1\n#fabrique walltime: 100m\n"
-
 
 # --- what there is, and what is consented to ------------------------------------------------------------------------
 
@@ -80,84 +69,7 @@ def test_only_a_cluster_that_sets_levels_of_a_swept_kind_offers_any(says: dict[s
     assert offers[1].levels == ()  # of cores
 
 
-# --- on a cluster -----------------------------------------------------------------------------------------------------
-
-
-class Queue(dict[int, QueuedJob]):
-    """The scripted queue, as the test writes in it and as the engine is asked for it."""
-
-    def __call__(self) -> tuple[list[QueuedJob], list[Any]]:
-        return list(self.values()), []
-
-
-class Prolog(Slurm):
-    """A cluster whose nodes set levels: it starts nothing before the level stands where they look."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.folder = folder
-        self.queue = Queue()
-        self.specs: dict[str, RunSpec] = {}
-        self.ids: dict[str, int] = {}
-        self.stiff = False  # no limit can be changed
-        self.found: dict[str, tuple[level_files.Level | None, int | None]] = {}  # level and limit at the release
-
-    def submit(self, spec: RunSpec) -> None:
-        super().submit(spec)
-        self.specs[spec.intent] = spec
-        number = self.ids.setdefault(spec.intent, 70 + len(self.ids))
-        asked = Tres(cores=1, nodes=1, gpus={"": 1})
-        self.queue[number] = QueuedJob(
-            job_id=number, name=spec.intent, user="hub", account="proteins", qos="", partition="gpu", state="PENDING",
-            submitted_ms=T0, limit_ms=spec.walltime_ms, priority=0, asked=asked, given=asked,
-        )  # fmt: skip
-
-    def stretch(self, limits: Mapping[str, int]) -> set[str]:
-        refused = set()
-        for number, job in self.queue.items():
-            if job.handle in limits and self.stiff:
-                refused.add(job.handle)
-            elif job.handle in limits:
-                self.queue[number] = replace(job, limit_ms=whole_minutes(limits[job.handle]))
-        return refused
-
-    def release(self, intents: Sequence[str], *, early: bool = False) -> None:
-        for job in self.queue.values():
-            if job.handle in intents and not job.name.startswith(OURS):
-                level = level_files.read(self.folder, job.job_id) if self.folder.is_dir() else None
-                self.found[job.handle] = level, job.limit_ms
-        super().release(intents, early=early)
-
-    def job_of(self, intent: str) -> int | None:
-        return self.ids.get(intent)
-
-
-class LevelBench(ClusterBench):
-    def form(self) -> dict[str, object]:
-        return {"kind": "a40", "hours": "100"}
-
-    def new_loop(self) -> Any:
-        self.slurm = self.engine = Prolog(self.here.home / level_files.LEVELS)
-        from fabrique.operate import loop as loops
-        from fabrique.operate.cluster_metering import ClusterMetering
-
-        metering = ClusterMetering(self.here, LEVELLED, self.slurm.nodes)
-        return loops.Loop(self.here, {"lab": self.slurm}, metering, lambda: self.now, rules=SPARING)
-
-    def asks(self, header: str = "", **flags: str) -> Job:
-        script = (HEADER + header + "true\n").encode()
-        return jobs.submit(self.person, self.project.code, script, flags, now=self.now)
-
-    def told(self, job: Job) -> RunSpec:
-        return self.engine.specs[self.intent(job)]
-
-    def level_of(self, job: Job) -> level_files.Level | None:
-        return level_files.read(self.engine.folder, self.engine.ids[self.intent(job)])
-
-    def used(self) -> int:
-        return ledger.balance(booking.account(str(self.project.allocations.get().id), "used"), A40)
-
-    engine: Prolog
+# --- on a cluster ---------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -317,102 +229,6 @@ def test_after_a_restore_a_run_is_known_at_its_level(
     Job.objects.filter(pk=job.pk).update(status="pending")
     assert readopt.readopt(bench.here, {intent: limit_ms}, now=bench.now) == {intent: job.number}
     assert job.runs.get().level == level
-
-
-# --- by the cluster's own door --------------------------------------------------------------------------------------
-
-CONSENT = "#fabrique tolerance: 8%"
-STRETCHED = 6_480_000  # 100 minutes at 0.929, in whole minutes
-
-
-def sbatch(bench: LevelBench, number: int = 41, **more: Any) -> QueuedJob:
-    return bench.slurm.sbatch(number, **{"comment": CONSENT, "limit_ms": 6_000_000, **more})
-
-
-def test_a_plain_sbatch_consents_in_its_comment(bench: LevelBench) -> None:
-    job = sbatch(bench)
-    bench.turn()
-    row = bench.row("41")
-    run = row.runs.get()
-    assert (run.level, run.walltime_ms) == (LEVEL, -(-6_000_000 * 1000 // 929))
-    assert bench.engine.found[job.handle] == (level_files.Level("limit_w", 174), STRETCHED)
-    assert run.bound["power_w"] == 400  # its licences were taken when it came
-    for _ in range(3):  # the queue shows the limit that the hub set, and it asks for no more than before
-        bench.turn()
-    row.refresh_from_db()
-    assert row.spec["walltime_ms"] == 6_000_000
-    began = bench.now
-    bench.slurm.starts(41, began)
-    bench.turn()
-    bench.slurm.ends(41, began + 1_000_000, exit_code=0)
-    bench.turn(1_000_000)
-    assert bench.status(row) == "completed"
-    assert ledger.balance("hub:frugality-rebate", A40) == 71_000
-    assert verify().ok
-
-
-def test_a_requeued_one_is_not_stretched_twice(bench: LevelBench) -> None:
-    job = sbatch(bench)
-    bench.turn()
-    began = bench.now
-    bench.slurm.starts(41, began)
-    bench.turn()
-    bench.slurm.ends(41, began + 60_000, "preempted")
-    again = sbatch(bench, submitted_ms=T0 + 90_000, limit_ms=STRETCHED)  # as Slurm keeps it
-    assert again.handle != job.handle
-    bench.turn(60_000)
-    bench.turn()
-    row = bench.row("41")
-    assert row.spec["walltime_ms"] == 6_000_000
-    last = row.runs.order_by("-attempt")[0]
-    assert (last.handle, last.walltime_ms) == (again.handle, -(-6_000_000 * 1000 // 929))
-    assert bench.engine.found[again.handle] == (level_files.Level("limit_w", 174), STRETCHED)
-
-
-def test_where_its_limit_can_not_be_changed_it_runs_at_the_top(bench: LevelBench) -> None:
-    bench.engine.stiff = True
-    job = sbatch(bench)
-    bench.turn()
-    run = bench.row("41").runs.get()
-    assert (run.level, run.walltime_ms) == (None, 6_000_000)
-    assert bench.engine.found[job.handle] == (None, 6_000_000)
-
-
-def test_where_its_level_can_not_be_written_it_runs_at_the_top(bench: LevelBench) -> None:
-    bench.engine.folder.parent.mkdir(parents=True, exist_ok=True)
-    bench.engine.folder.write_text("a file")
-    sbatch(bench)
-    bench.turn()
-    run = bench.row("41").runs.get()
-    assert (run.level, run.walltime_ms, bench.slurm.queue[41].limit_ms) == (None, 6_000_000, 6_000_000)
-
-
-def test_a_level_of_an_attempt_before_is_gone_where_none_is_chosen(bench: LevelBench) -> None:
-    level_files.put(bench.engine.folder, 41, level_files.Level("limit_w", 100))
-    bench.loop.rules = rule_sets.load("fair")
-    job = sbatch(bench)
-    bench.turn()
-    assert bench.engine.found[job.handle] == (None, 6_000_000)
-
-
-@pytest.mark.parametrize(
-    "comment",
-    ["", "tolerance: 8%", "fabrique: tolerance: 8%", "#fabrique tolerance: 8", "#fabrique tolerance: 101%",
-     "#fabrique tolerance: 8.05%", "#fabrique tolerance: ..%", "#fabrique tolerance: 8%\n#fabrique x: y",
-     "#fabrique tolerance: ٨%", "x" * 10_000],
-)  # fmt: skip
-def test_what_is_no_consent_lowers_nothing(bench: LevelBench, comment: str) -> None:
-    assert tolerated(comment) == 0
-    job = sbatch(bench, comment=comment)
-    bench.turn()
-    assert bench.row("41").runs.get().level is None
-    assert bench.engine.found[job.handle] == (None, 6_000_000)
-
-
-def test_a_task_of_an_array_is_not_lowered(bench: LevelBench) -> None:
-    bench.slurm.sbatch(50, comment=CONSENT, array_id=50, task_ids=(1, 2), tasks=2)
-    bench.turn()
-    assert [bench.row(f"50_{n}").runs.get().level for n in (1, 2)] == [None, None]
 
 
 def _iso(ms: int) -> str:

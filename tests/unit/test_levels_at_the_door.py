@@ -1,0 +1,118 @@
+"""A plain sbatch consents to a lower power level in its comment: its limit and its level stand before its release."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.clusters import found_on_cluster
+from tests.unit.levelled import A40, LEVEL, LEVELLED, LevelBench
+from tests.unit.scripted import T0
+
+from fabrique.apps.ledger import services as ledger
+from fabrique.apps.ledger.verify import verify
+from fabrique.definitions import rules as rule_sets
+from fabrique.engines.slurm.files import levels as level_files
+from fabrique.engines.slurm.model import QueuedJob
+from fabrique.operate.intake import tolerated
+
+
+@pytest.fixture
+def bench(db: None, settings: Any, tmp_path: Path) -> LevelBench:
+    settings.HOME = tmp_path / "home"
+    return LevelBench(found_on_cluster(settings.HOME, LEVELLED))
+
+
+CONSENT = "#fabrique tolerance: 8%"
+STRETCHED = 6_480_000  # 100 minutes at 0.929, in whole minutes
+
+
+def sbatch(bench: LevelBench, number: int = 41, **more: Any) -> QueuedJob:
+    return bench.slurm.sbatch(number, **{"comment": CONSENT, "limit_ms": 6_000_000, **more})
+
+
+def test_a_plain_sbatch_consents_in_its_comment(bench: LevelBench) -> None:
+    job = sbatch(bench)
+    bench.turn()
+    row = bench.row("41")
+    run = row.runs.get()
+    assert (run.level, run.walltime_ms) == (LEVEL, -(-6_000_000 * 1000 // 929))
+    assert bench.engine.found[job.handle] == (level_files.Level("limit_w", 174), STRETCHED)
+    assert run.bound["power_w"] == 400  # its licences were taken when it came
+    for _ in range(3):  # the queue shows the limit that the hub set, and it asks for no more than before
+        bench.turn()
+    row.refresh_from_db()
+    assert row.spec["walltime_ms"] == 6_000_000
+    began = bench.now
+    bench.slurm.starts(41, began)
+    bench.turn()
+    bench.slurm.ends(41, began + 1_000_000, exit_code=0)
+    bench.turn(1_000_000)
+    assert bench.status(row) == "completed"
+    assert ledger.balance("hub:frugality-rebate", A40) == 71_000
+    assert verify().ok
+
+
+def test_a_requeued_one_is_not_stretched_twice(bench: LevelBench) -> None:
+    job = sbatch(bench)
+    bench.turn()
+    began = bench.now
+    bench.slurm.starts(41, began)
+    bench.turn()
+    bench.slurm.ends(41, began + 60_000, "preempted")
+    again = sbatch(bench, submitted_ms=T0 + 90_000, limit_ms=STRETCHED)  # as Slurm keeps it
+    assert again.handle != job.handle
+    bench.turn(60_000)
+    bench.turn()
+    row = bench.row("41")
+    assert row.spec["walltime_ms"] == 6_000_000
+    last = row.runs.order_by("-attempt")[0]
+    assert (last.handle, last.walltime_ms) == (again.handle, -(-6_000_000 * 1000 // 929))
+    assert bench.engine.found[again.handle] == (level_files.Level("limit_w", 174), STRETCHED)
+
+
+def test_where_its_limit_can_not_be_changed_it_runs_at_the_top(bench: LevelBench) -> None:
+    bench.engine.stiff = True
+    job = sbatch(bench)
+    bench.turn()
+    run = bench.row("41").runs.get()
+    assert (run.level, run.walltime_ms) == (None, 6_000_000)
+    assert bench.engine.found[job.handle] == (None, 6_000_000)
+
+
+def test_where_its_level_can_not_be_written_it_runs_at_the_top(bench: LevelBench) -> None:
+    bench.engine.folder.parent.mkdir(parents=True, exist_ok=True)
+    bench.engine.folder.write_text("a file")
+    sbatch(bench)
+    bench.turn()
+    run = bench.row("41").runs.get()
+    assert (run.level, run.walltime_ms, bench.slurm.queue[41].limit_ms) == (None, 6_000_000, 6_000_000)
+
+
+def test_a_level_of_an_attempt_before_is_gone_where_none_is_chosen(bench: LevelBench) -> None:
+    level_files.put(bench.engine.folder, 41, level_files.Level("limit_w", 100))
+    bench.loop.rules = rule_sets.load("fair")
+    job = sbatch(bench)
+    bench.turn()
+    assert bench.engine.found[job.handle] == (None, 6_000_000)
+
+
+@pytest.mark.parametrize(
+    "comment",
+    ["", "tolerance: 8%", "fabrique: tolerance: 8%", "#fabrique tolerance: 8", "#fabrique tolerance: 101%",
+     "#fabrique tolerance: 8.05%", "#fabrique tolerance: ..%", "#fabrique tolerance: 8%\n#fabrique x: y",
+     "#fabrique tolerance: ٨%", "x" * 10_000],
+)  # fmt: skip
+def test_what_is_no_consent_lowers_nothing(bench: LevelBench, comment: str) -> None:
+    assert tolerated(comment) == 0
+    job = sbatch(bench, comment=comment)
+    bench.turn()
+    assert bench.row("41").runs.get().level is None
+    assert bench.engine.found[job.handle] == (None, 6_000_000)
+
+
+def test_a_task_of_an_array_is_not_lowered(bench: LevelBench) -> None:
+    bench.slurm.sbatch(50, comment=CONSENT, array_id=50, task_ids=(1, 2), tasks=2)
+    bench.turn()
+    assert [bench.row(f"50_{n}").runs.get().level for n in (1, 2)] == [None, None]
