@@ -45,7 +45,10 @@ def here(licence: str | None) -> Any:
 
 def books(room: int) -> Any:
     return SimpleNamespace(
-        policies=lambda _: {GPU: Policy()}, frozen=lambda _: Frozen(35_000, "a test's"), balance=lambda *_: room
+        policies=lambda _: {GPU: Policy()},
+        frozen=lambda _: Frozen(35_000, "a test's"),
+        balance=lambda *_: room,
+        lower={},
     )
 
 
@@ -89,7 +92,7 @@ def test_a_decision_slows_down_only_who_consents_and_keeps_the_cap(
                 id=str(n), pool="p", project="x", allocation="a", options=options.options(hub, ask, lower),
                 milli_devices=spec.milli_devices, milli_cores=1_000, memory_mb=0, walltime_ms=spec.walltime_ms,
                 priority=0, submitted_ms=n, not_before_ms=0, elastic=bool(lower),
-                asks=tuple(options.most_held(hub, ask, lower, held, kept).items()),
+                asks=tuple(options.most_held(held, lower).items()),
             )
         )  # fmt: skip
     plan = step(

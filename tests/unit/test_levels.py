@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import Client
 from tests.unit.clusters import CLUSTER, found_on_cluster
 from tests.unit.levelled import A40, LEVEL, LEVELLED, SPARING, SWEPT, LevelBench
 from tests.unit.scripted import T0
@@ -33,7 +35,9 @@ from fabrique.engines.slurm.files import levels as level_files
 from fabrique.engines.slurm.model import Tres
 from fabrique.language.say import Speaker
 from fabrique.operate import decide, engines, readopt
+from fabrique.operate import event_log as logs
 from fabrique.operate.books import Books
+from fabrique.twin import event_log
 
 # --- what there is, and what is consented to ------------------------------------------------------------------------
 
@@ -106,6 +110,45 @@ def test_a_job_that_tolerates_it_runs_slower_longer_and_gets_the_time_back(bench
     assert ledger.balance("hub:frugality-rebate", A40) == back
     assert ledger.balance(hold, A40) == 0
     assert verify().ok
+
+
+def finished(bench: LevelBench, ran: int = 5_000_000) -> Job:
+    job = bench.asks("#fabrique tolerance: 8%\n")
+    bench.turn()
+    bench.answer(job, "running", started_ms=bench.now, last_seen_ms=bench.now)
+    bench.turn()
+    began = job.runs.get().started_ms or 0
+    bench.answer(job, "ended", cause="completed", started_ms=began, ended_ms=began + ran, exit_code=0)
+    bench.turn(ran)
+    return job
+
+
+def test_what_was_decided_follows_from_the_log_alone(bench: LevelBench) -> None:
+    finished(bench)
+    bench.asks()
+    bench.turn()
+    found = event_log.verify(logs.files(bench.here.home / logs.FOLDER))
+    assert found.ok and found.decisions >= 2
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", ("174 W a device, 92.9% of full speed", "Given back for it")),
+        ("fr", ("174 W par appareil, 92,9 % de la pleine vitesse", "Rendu en échange")),
+        ("fr-ca", ("174 W par appareil, 92,9 % de la pleine vitesse", "Rendu en échange")),
+    ],
+)
+def test_the_job_s_page_names_the_level_and_what_it_gave_back(
+    bench: LevelBench, client: Client, monkeypatch: pytest.MonkeyPatch, language: str, said: tuple[str, ...]
+) -> None:
+    job = finished(bench)
+    client.force_login(bench.person, backend="allauth.account.auth_backends.AuthenticationBackend")
+    monkeypatch.setattr("fabrique.portal.job_page.now_ms", lambda: bench.now)
+    client.cookies["fabrique-language"] = language
+    page = html.unescape(client.get(f"/jobs/{job.number}").content.decode())
+    shown = page.replace("\u00a0", " ").replace("\u202f", " ")
+    assert all(words in shown for words in said), shown
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,9 @@ def _facts(desk: Desk, explained: Explanation) -> Iterator[tuple[str, str]]:
     if run is None:
         return
     yield say.text("Where"), f"{run.partition}, {say.kind(run.kind)}"
+    if run.level is not None:
+        watts, speed = say.power(run.level.limit_w), say.percent(run.level.throughput_permille)
+        yield say.text("Power level"), say.text("{watts} a device, {speed} of full speed", watts=watts, speed=speed)
     if run.started_ms is not None:
         yield say.text("Started"), say.instant(run.started_ms)
     if explained.ends_by_ms is not None:

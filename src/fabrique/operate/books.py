@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING
+
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core.booking import Frozen, Policy
 from fabrique.core.units import Unit
+
+if TYPE_CHECKING:
+    from fabrique.operate.options import Lower
 
 
 class Books:
@@ -16,6 +22,7 @@ class Books:
         self._policies: dict[str, dict[Unit, Policy]] = {}
         self._balances: dict[tuple[str, Unit], int] = {}
         self._frozen: dict[Unit, Frozen] = {}
+        self.lower: dict[Hashable, Sequence[Lower]] = {}  # power levels of jobs alike, as they were worked out
 
     def policies(self, allocation: str) -> dict[Unit, Policy]:
         if allocation not in self._policies:

@@ -182,7 +182,7 @@ def job_row(here: ThisHub, ask: Asked, rules: Rules, books: Books, *, now: int) 
         latest_ms=spec.start_by_ms,
         preemptible=spec.preemptible,
         elastic=bool(lower),
-        asks=tuple(sorted(most_held(here, ask, lower, asks, books).items())),
+        asks=tuple(sorted(most_held(asks, lower).items())),
     )
 
 

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Event
 from uuid import UUID
@@ -190,7 +190,8 @@ class Loop:
         rules = replace(self.rules or rules_in_force(self.here, now), observe_only=state.observe_only)
         cycle.waits([(a.job, _none_fits(a), None) for a in asks.values() if not a.offers], now=now)
         deciding = self._deciding_under(epoch, state, now)
-        plan = deciding.plan(decide.rows(self.here, list(asks.values()), runs, rules, books, now=now), rules, now)
+        rows = decide.rows(self.here, list(asks.values()), runs, rules, books, now=now)
+        plan = deciding.plan(rows, rules, now)
         if plan is None:
             return ()
         cycle.remember(deciding.kept())
@@ -198,7 +199,8 @@ class Loop:
             self._preempt(stop, runs, epoch)
         starting = Starting(self.here, self.engines, runs, sight.silent, books, now)
         crowded = self._doors.keeps_waiting(runs, now=now)
-        begun = self._begin(plan, asks, early, starting, epoch, crowded=crowded)
+        one_way = {row.id for row in rows.jobs if len(row.options) == 1}
+        begun = self._begin(plan, asks, early, starting, epoch, one_way=one_way, crowded=crowded)
         turn.started += [run.job_id for run in begun if not ahead.is_ahead(run)]
         said = [(asks[w.job], w) for w in plan.waits]
         cycle.waits([(ask.job, decide.why_it_waits(ask, w.reason, books), w.by_ms) for ask, w in said], now=now)
@@ -212,10 +214,12 @@ class Loop:
         starting: Starting,
         epoch: int,
         *,
+        one_way: Collection[str],
         crowded: bool,
     ) -> list[Run]:
         """What starts now, in the planned order; then, on a cluster, what is next, released ahead of its turn.
 
+        `one_way`: jobs with one partition and one power level to start at; of others that is chosen at their turn.
         `crowded`: what was told to start still waits there, so nothing goes ahead of it.
         """
         planned = ((asks[s.job], s.partition, s.level, s.reason) for s in plan.starts if s.job not in early)
@@ -235,7 +239,7 @@ class Loop:
             (
                 (asks[w.job], asks[w.job].offers[0].partition, "", w.reason)
                 for w in soon
-                if w.job not in early and _goes_ahead(asks[w.job])
+                if w.job not in early and w.job in one_way
             ),
             epoch,
             early=True,
@@ -278,11 +282,6 @@ class Loop:
 def _releases(intents: Iterable[Intent]) -> list[Intent]:
     """A submission is told to its engine at once; releases go together, in order."""
     return [intent for intent in intents if intent.act == "release"]
-
-
-def _goes_ahead(ask: decide.Asked) -> bool:
-    """Where several partitions or power levels would do, they are chosen at its turn."""
-    return len({o.partition for o in ask.offers}) == 1 and not ask.spec.tolerated_permille
 
 
 def _none_fits(ask: decide.Asked) -> Reason:

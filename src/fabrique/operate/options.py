@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -21,72 +22,86 @@ from fabrique.operate.books import Books
 if TYPE_CHECKING:
     from fabrique.operate.decide import Asked
 
-Lower = Sequence[tuple[fits.Offer, Level]]
+
+@dataclass(frozen=True, slots=True)
+class Lower:
+    """A level below the top one: what the job may draw there, what is booked for it, and what it would hold."""
+
+    offer: fits.Offer
+    level: Level
+    watts: int
+    booked_w: int
+    asks: Mapping[Unit, int]
 
 
-def options(here: ThisHub, ask: Asked, lower: Lower) -> tuple[OptionRow, ...]:
+def options(here: ThisHub, ask: Asked, lower: Sequence[Lower]) -> tuple[OptionRow, ...]:
     """By partition, in the filter's order; the levels of each by energy to completion.
 
     Where a partition offers several kinds, its top level is the most that any of them may draw.
     """
-    found: dict[str, list[tuple[Fraction, OptionRow]]] = {}
+    found: dict[str, list[tuple[Fraction | int, OptionRow]]] = {}
     for o in ask.offers:
         top = OptionRow(partition=o.partition, power_w=power_bound(here, ask.spec, o))
         before = found.get(o.partition)
         if before is None or before[0][1].power_w < top.power_w:
-            found[o.partition] = [(Fraction(_watts(here, ask.spec, o)), top)]
-    for o, level in lower:
-        slower, speed = levels.at(ask.spec, level), level.throughput_permille
+            found[o.partition] = [(_watts(here, ask.spec, o) if lower else 0, top)]
+    for one in lower:
+        speed = one.level.throughput_permille
         option = OptionRow(
-            partition=o.partition, power_w=booked_w(here, ask, slower, o), level=level.name, speed_ppm=speed * 1000
+            partition=one.offer.partition, power_w=one.booked_w, level=one.level.name, speed_ppm=speed * 1000
         )
-        found[o.partition].append((Fraction(_watts(here, slower, o) * levels.FULL, speed), option))
+        found[one.offer.partition].append((Fraction(one.watts * levels.FULL, speed), option))
     return tuple(o for some in found.values() for _, o in sorted(some, key=lambda one: (one[0], -one[1].speed_ppm)))
 
 
-def lower_levels(here: ThisHub, ask: Asked, books: Books, *, now: int) -> Lower:
+def lower_levels(here: ThisHub, ask: Asked, books: Books, *, now: int) -> Sequence[Lower]:
     """The levels below the top one at which the job could start now, by its consent and its budget.
 
-    None at which it would miss its deadline, or outlast what its engine allows.
+    None at which it would miss its deadline, or outlast what its engine allows. Asked once for jobs that are alike.
     """
+    spec = ask.spec
+    if not spec.tolerated_permille or not any(o.levels for o in ask.offers):
+        return ()
+    asked = spec.milli_devices, spec.nodes, spec.cores, spec.walltime_ms, spec.deadline_ms, spec.tolerance_permille
+    places = tuple((o.partition, o.kind) for o in ask.offers)
+    alike = ask.job.allocation_id, bool(ask.job.door), asked, places, now
+    if alike not in books.lower:
+        books.lower[alike] = list(_lower(here, ask, books, now))
+    return books.lower[alike]
+
+
+def _lower(here: ThisHub, ask: Asked, books: Books, now: int) -> Iterator[Lower]:
     partitions = [o.partition for o in ask.offers]
-    # of several kinds on one partition, none is known before it is bound
-    return [
-        (offer, level)
-        for offer in ask.offers
-        for level in levels.tolerated(ask.spec, offer.levels)
-        if partitions.count(offer.partition) == 1 and _may(here, ask, offer, level, books, now=now)
-    ]
+    for offer in ask.offers:
+        if partitions.count(offer.partition) > 1:
+            continue  # of several kinds on one partition, none is known before it is bound
+        for level in levels.tolerated(ask.spec, offer.levels):
+            slower = levels.at(ask.spec, level)
+            watts, asks = _watts(here, slower, offer), holds(here, ask, slower, offer, books)
+            in_time = slower.deadline_ms is None or now + slower.walltime_ms <= slower.deadline_ms
+            allowed = offer.longest_ms is None or slower.walltime_ms <= offer.longest_ms
+            draws_less = watts < _watts(here, ask.spec, offer)
+            if in_time and allowed and draws_less and _affords(ask, asks, books):
+                yield Lower(offer, level, watts, booked_w(here, ask, slower, offer), asks)
 
 
-def _may(here: ThisHub, ask: Asked, offer: fits.Offer, level: Level, books: Books, *, now: int) -> bool:
-    slower = levels.at(ask.spec, level)
-    if _watts(here, slower, offer) >= _watts(here, ask.spec, offer):
-        return False
-    if slower.deadline_ms is not None and now + slower.walltime_ms > slower.deadline_ms:
-        return False
-    if offer.longest_ms is not None and slower.walltime_ms > offer.longest_ms:
-        return False
+def _affords(ask: Asked, asks: Mapping[Unit, int], books: Books) -> bool:
+    """Whether what is available covers the longer hold: no margin is drawn on for it."""
     allocation = str(ask.job.allocation_id)
     free, limits = booking.account(allocation, "available"), books.policies(allocation)
-    asks = holds(here, ask, slower, offer, books)
     bounded = [u for u in asks if u in limits and limits[u].exhaustion is not Exhaustion.SHARE]
-    return all(asks[unit] <= books.balance(free, unit) for unit in bounded)  # no margin is drawn on for it
+    return all(asks[unit] <= books.balance(free, unit) for unit in bounded)
+
+
+def most_held(asks: Mapping[Unit, int], lower: Sequence[Lower]) -> dict[Unit, int]:
+    """The most of each unit of `asks` that the job would set aside at any of its levels."""
+    return {unit: max([value, *(one.asks.get(unit, 0) for one in lower)]) for unit, value in asks.items()}
 
 
 def holds(here: ThisHub, ask: Asked, spec: JobSpec, offer: fits.Offer, books: Books) -> dict[Unit, int]:
     """What a start as `spec` would set aside."""
     limits = books.policies(str(ask.job.allocation_id))
     return dict(fits.bounds(spec, offer, limits, books.frozen(offer.unit), here.pue_permille))
-
-
-def most_held(here: ThisHub, ask: Asked, lower: Lower, asks: Mapping[Unit, int], books: Books) -> dict[Unit, int]:
-    """The most of each unit of `asks` that any of the job's levels would set aside."""
-    found = dict(asks)
-    for offer, level in lower:
-        slower = holds(here, ask, levels.at(ask.spec, level), offer, books)
-        found = {unit: max(value, slower.get(unit, 0)) for unit, value in found.items()}
-    return found
 
 
 def booked_w(here: ThisHub, ask: Asked, spec: JobSpec, offer: fits.Offer) -> int:
