@@ -14,7 +14,7 @@ from fabrique.apps.ledger import services as ledger
 from fabrique.apps.ledger.verify import verify
 from fabrique.definitions import rules as rule_sets
 from fabrique.engines.slurm.files import levels as level_files
-from fabrique.engines.slurm.model import QueuedJob
+from fabrique.engines.slurm.model import QueuedJob, Tres
 from fabrique.operate.intake import tolerated
 
 
@@ -116,3 +116,24 @@ def test_a_task_of_an_array_is_not_lowered(bench: LevelBench) -> None:
     bench.slurm.sbatch(50, comment=CONSENT, array_id=50, task_ids=(1, 2), tasks=2)
     bench.turn()
     assert [bench.row(f"50_{n}").runs.get().level for n in (1, 2)] == [None, None]
+
+
+@pytest.mark.parametrize(("comment", "ahead"), [(CONSENT, False), ("", True)])
+def test_what_has_a_level_to_choose_is_not_released_ahead_of_its_turn(
+    bench: LevelBench, comment: str, ahead: bool
+) -> None:
+    whole = Tres(cores=4, nodes=1, gpus={"": 4})  # a node
+    for number, limit_ms in ((1, 600_000), (2, 5_400_000)):
+        sbatch(bench, number, asked=whole, given=whole, limit_ms=limit_ms, comment="")
+    bench.turn()
+    for number in (1, 2):
+        bench.slurm.starts(number, bench.now)
+    bench.turn()
+    bench.turn(570_000)  # thirty seconds are left of the ten minutes
+    next_ = sbatch(bench, 3, asked=whole, given=whole, limit_ms=600_000, comment=comment)
+    bench.turn()
+    assert bench.slurm.ahead == ([next_.handle] if ahead else [])
+    bench.slurm.ends(1, bench.now, exit_code=0)
+    bench.turn()
+    run = bench.row("3").runs.get()
+    assert (run.level is None) is ahead
