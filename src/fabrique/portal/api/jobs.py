@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from django.http import HttpRequest
@@ -113,6 +114,8 @@ def _run(run: Run) -> dict[str, Any]:
         "partition": run.partition,
         "kind": run.kind,
         "state": run.state,
+        "level": None if run.level is None else asdict(run.level),
+        "walltime_ms": run.walltime_ms,
         "started_ms": run.started_ms,
         "ended_ms": run.ended_ms,
         "elapsed_ms": run.elapsed_ms,

@@ -174,11 +174,23 @@ class JobIn(Schema):
     flags: Annotated[dict[Key, Annotated[str, StringConstraints(max_length=400)]], Field(max_length=40)] = {}
 
 
+class LevelOut(Schema):
+    """A power limit of each device; the work done per second and the mean draw there, in permille of the top's."""
+
+    limit_w: int
+    throughput_permille: int
+    draw_permille: int
+
+
 class RunOut(Schema):
+    """`level` None: the top one, or the one that its job named. `walltime_ms`: the longest it may run, at its level."""
+
     attempt: int
     partition: str
     kind: str
     state: str
+    level: LevelOut | None
+    walltime_ms: int
     started_ms: int | None
     ended_ms: int | None
     elapsed_ms: int | None
