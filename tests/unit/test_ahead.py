@@ -114,6 +114,16 @@ def test_without_look_ahead_nothing_is_early(db: None, settings: Any, tmp_path: 
     assert bench.slurm.ahead == []
 
 
+def test_the_hub_s_own_jobs_are_submitted_in_their_turn_alone(full: ClusterBench) -> None:
+    """They are not in the cluster's queue: there is nothing to release ahead."""
+    own = full.submit(accelerators="4", walltime="10m")
+    full.turn()
+    assert full.status(own) == "pending"
+    full.slurm.ends(1, full.now, exit_code=0)
+    full.turn()
+    assert full.slurm.submitted == [full.intent(own)]
+
+
 def test_the_order_ahead_follows_the_plan(full: ClusterBench) -> None:
     half = Tres(cores=2, nodes=1, gpus={"": 2})
     jobs = {n: full.slurm.sbatch(n, asked=half, limit_ms=60_000, submitted_ms=T0 + n * 1_000) for n in (5, 6)}
