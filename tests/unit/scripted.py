@@ -81,10 +81,21 @@ class Bench:
     def __init__(self, here: Any) -> None:
         self.here = here
         self.now = T0
+        self.stepped_ms: int | None = None  # what the clock jumped by since T0; None: the loop has no other clock
         self.engine = Engine()
         self.busy_ms = 0
         self.loop = self.new_loop()
         self.person, self.project = self._project()
+
+    @property
+    def ticks(self) -> int | None:
+        """The clock that never steps."""
+        return None if self.stepped_ms is None else self.now - T0 - self.stepped_ms
+
+    def step(self, by_ms: int) -> None:
+        """The clock is set while the loop watches."""
+        self.now += by_ms
+        self.stepped_ms = (self.stepped_ms or 0) + by_ms
 
     def new_loop(self) -> loops.Loop:
         model = CoreModel(2, 12, 370)
@@ -114,6 +125,7 @@ class Bench:
 
     def turn(self, after_ms: int = 100) -> loops.Turn:
         self.now += after_ms
+        self.loop.steady = None if self.stepped_ms is None else lambda: self.ticks or 0
         return self.loop.cycle()
 
     def intent(self, job: Job) -> str:

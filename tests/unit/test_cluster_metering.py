@@ -235,3 +235,24 @@ def test_a_run_whose_nodes_nobody_told_is_spread_over_its_partition(bench: Clust
     run = bench.row("1").runs.get()
     assert run.energy_mj == (MOST_DEVICE + 4 * MOST_CORE) * (bench.now - (run.started_ms or 0))
     assert sound()[-1].residual_mj == 0
+
+
+@pytest.mark.parametrize("step", [90_000, -90_000, 20_000, -20_000, 36_000_000, -36_000_000])
+def test_a_step_of_the_clock_makes_no_modelled_energy(bench: ClusterBench, step: int) -> None:
+    """Power times the time that went by, whatever the clock says of it."""
+    bench.stepped_ms = 0
+    bench.turn()
+    run = runs(bench, 1, "n1", "n2", gpus=4)
+    bench.slurm.machines = [node(n, state="MIXED", used=Tres(cores=4, nodes=1, gpus={"": 2})) for n in ("n1", "n2")]
+    began, first = run.started_ms or 0, bench.now - 200
+    bench.turn(MINUTE)
+    bench.step(step)
+    bench.turn(MINUTE)
+    bench.turn(MINUTE)
+    run.refresh_from_db()
+    lived = bench.now - step - began
+    assert run.energy_mj == (4 * MOST_DEVICE + 8 * MOST_CORE) * lived
+    rows = sound()
+    assert sum(w.idle_mj for w in rows) == 2 * IDLE * (bench.now - step - first)
+    assert sum(w.residual_mj for w in rows) == 0
+    assert verify().ok

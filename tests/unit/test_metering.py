@@ -13,6 +13,7 @@ from fabrique.apps.jobs import cycle, settlement
 from fabrique.apps.jobs.models import Run, RunState
 from fabrique.apps.jobs.settlement import Seen
 from fabrique.apps.ledger import services as ledger
+from fabrique.apps.ledger.models import Posting
 from fabrique.apps.ledger.verify import verify
 from fabrique.core.energy import measured
 from fabrique.core.readings import Limits, Reading
@@ -21,6 +22,7 @@ from fabrique.engines.protocol import Usage
 from fabrique.meters.protocol import Device
 from fabrique.operate.loop import Turn
 from fabrique.operate.observe import Sight
+from fabrique.operate.steady import Steady
 
 GPU = "GPU-1"
 WATTS = 60
@@ -41,7 +43,7 @@ class Counters:
 
     def total(self) -> int:
         """What each counter stands at, in mJ."""
-        return (self.bench.now + self.hidden_ms - T0) * self.watts
+        return (self.bench.now + self.hidden_ms - (self.bench.stepped_ms or 0) - T0) * self.watts
 
     def devices(self) -> list[Device]:
         return list(self.all)
@@ -94,11 +96,19 @@ def close(bench: Bench, *seen: tuple[Run, Seen], after_ms: int = MINUTE) -> None
     """A window closes; an engine says only what is in `seen`. A run that is over is settled, as the loop does."""
     bench.now += after_ms
     found = {str(run.id): s for run, s in seen}
+    turn(bench)
     with ledger.batch("cycle", {"epoch": 1}, now=bench.now) as acts:
         bench.loop.metering.close(acts, cycle.hub_state(), cycle.live_runs(), found)
         for run, s in seen:
             if s.state in ("ended", "lost"):
                 settlement.settle(acts, run, s, 1, now=bench.now)
+
+
+def turn(bench: Bench) -> None:
+    """A turn of the loop, as far as the clocks go."""
+    if bench.ticks is not None:
+        started = {str(r.id): r.started_ms for r in cycle.live_runs() if r.started_ms is not None}
+        bench.loop.metering.steady.turn(bench.now, bench.ticks, started)
 
 
 def energy(run: Run) -> int:
@@ -364,6 +374,108 @@ def test_a_start_that_an_older_row_has_is_moved_by_a_millisecond(bench: Bench) -
     first = T0 + 3 * MINUTE
     assert [w.start_ms - first for w in rows[5:]] == [1, MINUTE + 1, 2 * MINUTE + 1, 3 * MINUTE, 4 * MINUTE]
     assert [w.end_ms - first for w in rows[5:]] == [i * MINUTE for i in range(1, 6)]
+
+
+STEPS = (90_000, -90_000, 20_000, -20_000, 36_000_000, -36_000_000, 150)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_clock_that_steps_while_the_loop_watches_changes_no_energy(bench: Bench, step: int) -> None:
+    bench.stepped_ms = 0
+    meter = Counters(bench, gpu(), gpu("GPU-2"), package(0), watts=9)
+    close(bench)
+    run = started(bench)
+    bench.now += 20_000
+    turn(bench)
+    bench.step(step)
+    close(bench, (run, sight(run, cpu_ms=MINUTE // 2)), after_ms=MINUTE - 20_000)
+    for n in range(3):
+        close(bench, (run, sight(run, cpu_ms=(n + 3) * MINUTE // 2)))
+    assert energy(run) == 4 * 9 * MINUTE + measured_on_cores(bench)
+    assert site(bench, "idle") == 4 * 9 * MINUTE + 4 * 2 * MINUTE  # the other accelerator, and one free core
+    rows = sound(bench, 3 * (meter.total() - 9 * MINUTE))
+    assert [w.end_ms - w.start_ms for w in rows] == [MINUTE] * 4
+    assert [b.start_ms - a.end_ms for a, b in pairwise([Window(end_ms=T0 + MINUTE), *rows])] == [step, 0, 0, 0]
+    assert [w.provenance.get("detail") for w in rows] == [None] * 4
+    told = [p.detail for p in Posting.objects.filter(what="meter", account__endswith=":meter").order_by("pk")]
+    assert ["clock_stepped_ms" in d for d in told] == [True, False, False, False]
+    assert verify().ok
+
+
+def measured_on_cores(bench: Bench) -> int:
+    """What four minutes leave of the processors' meter for the run on one of two cores that is half busy."""
+    return 4 * (9 - bench.here.core_idle_w) * MINUTE
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_run_inside_the_window_of_a_step_is_charged_for_its_life(bench: Bench, step: int) -> None:
+    bench.stepped_ms = 0
+    meter = Counters(bench, gpu())
+    close(bench)
+    bench.now += 10_000
+    run = started(bench)
+    turn(bench)
+    bench.now += 5_000
+    turn(bench)
+    bench.step(step)
+    bench.now += 400
+    turn(bench)
+    bench.now += 6_600
+    over = sight(run, "ended", cause="completed", ended_ms=bench.now)
+    close(bench, (run, over), after_ms=400)
+    assert energy(run) == WATTS * 12_000
+    sound(bench, meter.total() - WATTS * MINUTE)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_run_between_two_turns_is_charged_for_its_life_when_the_clock_steps_after_it(bench: Bench, step: int) -> None:
+    """Within a step shorter than a turn, an instant may be from before or after it."""
+    bench.stepped_ms = 0
+    meter = Counters(bench, gpu())
+    close(bench)
+    run = planned(bench)
+    bench.now += 200
+    turn(bench)
+    over = sight(run, "ended", cause="completed", started_ms=bench.now + 50, ended_ms=bench.now + 250)
+    bench.now += 300
+    bench.step(step)
+    close(bench, (run, over), after_ms=100)
+    assert abs(energy(run) - WATTS * 200) <= WATTS * (abs(step) if abs(step) < 400 else 0)
+    sound(bench, meter.total() - WATTS * MINUTE)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_source_that_was_silent_over_a_step_is_shared_over_its_own_time(bench: Bench, step: int) -> None:
+    bench.stepped_ms = 0
+    meter = Counters(bench, gpu(), gpu("GPU-2"))
+    close(bench)
+    run = started(bench)
+    turn(bench)
+    meter.silent = {GPU}
+    close(bench, (run, sight(run)))
+    bench.step(step)
+    close(bench, (run, sight(run)))
+    meter.silent = {GPU, "GPU-2"}
+    close(bench, (run, sight(run)))
+    meter.silent = set()
+    close(bench, (run, sight(run)))
+    assert energy(run) == site(bench, "idle") == 4 * WATTS * MINUTE
+    assert site(bench, "residual") == 0
+    sound(bench, 2 * (meter.total() - WATTS * MINUTE))
+
+
+def test_another_loop_s_readings_are_believed_by_the_clock(bench: Bench) -> None:
+    """Its time is not ours to know: a step forward looks like time that went by, as to a loop that was down."""
+    bench.stepped_ms = 0
+    meter = Counters(bench, gpu())
+    close(bench)
+    run = started(bench)
+    bench.loop.metering.steady = Steady()
+    bench.step(90_000)
+    close(bench, (run, sight(run)))
+    rows = sound(bench, meter.total() - WATTS * MINUTE)
+    assert rows[0].end_ms - rows[0].start_ms == MINUTE + 90_000
+    assert energy(run) == WATTS * MINUTE
 
 
 # --- through the loop ----------------------------------------------------------------------------------------------

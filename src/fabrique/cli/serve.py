@@ -182,14 +182,17 @@ def open_loop(here: ThisHub) -> Any:
     from fabrique.operate.cluster_metering import ClusterMetering
     from fabrique.operate.loop import Loop
     from fabrique.operate.metering import Metering
+    from fabrique.operate.steady import since_boot_ms
 
     isolation = detect(here.home, engines.exposed())
     if cluster := here.deployment.cluster:
         slurm = engines.cluster_engine(here, cluster)
-        return Loop(here, {cluster.engine: slurm}, ClusterMetering(here, cluster, slurm.nodes), now_ms)
+        return Loop(
+            here, {cluster.engine: slurm}, ClusterMetering(here, cluster, slurm.nodes), now_ms, steady=since_boot_ms
+        )
     model = CoreModel(here.core_idle_w, here.core_max_w, here.model_error_permille)
     metering = Metering(meters.present(meters.discover(model)), here)
-    return Loop(here, engines.open_engines(here, isolation), metering, now_ms)
+    return Loop(here, engines.open_engines(here, isolation), metering, now_ms, steady=since_boot_ms)
 
 
 class Teller:

@@ -22,7 +22,7 @@ from fabrique.core.readings import Reading, metered
 from fabrique.definitions.cluster import Cluster, ClusterPartition
 from fabrique.engines.slurm.model import Node
 from fabrique.meters.slurm import MODEL, NodeDraw, SlurmMeter
-from fabrique.operate.metering import CLOCK_STEP, Found, Kept, Metering, Parts, difference, overlap
+from fabrique.operate.metering import CLOCK_STEP, Found, Kept, Metering, Parts, difference
 
 log = logging.getLogger("fabrique.loop")
 
@@ -121,7 +121,10 @@ class ClusterMetering(Metering):
         partition, interval = self._of[found.source], found.interval
         idle = draw.idle_w * (interval.length_ms - off_ms)
         most = {
-            str(run.id): _most_mw(run, partition) // nodes * overlap(run, seen.get(str(run.id)), interval) // MILLI
+            str(run.id): _most_mw(run, partition)
+            // nodes
+            * self._overlap(run, seen.get(str(run.id)), interval)
+            // MILLI
             for run, nodes in there
         }
         if found.provenance.basis == "measured":

@@ -54,7 +54,7 @@ class Turn:
 
 
 class Loop:
-    """One per process. `clock` gives UTC milliseconds."""
+    """One per process. `clock` gives UTC milliseconds; `steady`, those of a clock that never steps, if there is one."""
 
     def __init__(
         self,
@@ -63,8 +63,10 @@ class Loop:
         metering: Metering,
         clock: Callable[[], int],
         rules: Rules | None = None,
+        steady: Callable[[], int] | None = None,
     ) -> None:
-        self.here, self.engines, self.metering, self.clock = here, engines, metering, clock
+        self.here, self.engines, self.metering = here, engines, metering
+        self.clock, self.steady = clock, steady
         self.rules = rules
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._deciding: tuple[int, Deciding] | None = None
@@ -109,8 +111,11 @@ class Loop:
 
     def _settle(self, state: HubState, runs: Sequence[Run], sight: Sight, epoch: int) -> set[UUID]:
         """Those that were settled."""
-        now = self.clock()
+        now, ticks = self.clock(), self.steady() if self.steady else None
         over = settle.write_down(runs, sight, now=now)
+        if ticks is not None:
+            started = {str(run.id): run.started_ms for run in runs if run.started_ms is not None}
+            self.metering.steady.turn(now, ticks, started)
         due = self._window_from is None or has_passed(self._window_from, WINDOW_MS, now=now)
         if not over and not due:
             return set()

@@ -6,11 +6,17 @@ Windows follow each other without a hole: each starts where the last row ended. 
 old reading; when it answers again, all its energy since then is in that window, shared by who was there over the
 source's own interval. What falls to runs that were settled meanwhile can't be charged any more: it is residual.
 
-A clock that stepped back: while it is behind the last reading by a window or less, nothing is read or booked and the
-counters stay; the window that closes once it has caught up has all the energy. Further behind, the readings are
-dated anew, their counters kept; the energy up to the next reading is of unknown duration, so the next window has it
-as residual, marked "clock-step". Windows then run through the same hours a second time; a start that an older row
-already has is moved by a millisecond. Where the clock passes a run's start again, up to two windows may count as idle.
+A clock that stepped while this loop watched: what it showed before is dated anew, so every interval is as long as it
+was, and the next window starts that long ago (`operate.steady`); the hours that the clock jumped over have no row.
+
+A clock that stepped back while no loop of ours watched: while it is behind the last reading by a window or less,
+nothing is read or booked and the counters stay; the window that closes once it has caught up has all the energy.
+Further behind, the readings are dated anew, their counters kept; the energy up to the next reading is of unknown
+duration, so the next window has it as residual, marked "clock-step". Where the clock passes a run's start again, up to
+two windows may count as idle. One that stepped forward then is not told from time that went by.
+
+After a step back windows run through the same hours a second time; a start that an older row already has is moved by
+a millisecond.
 """
 
 from __future__ import annotations
@@ -40,6 +46,7 @@ from fabrique.core.readings import GapCause, Limits, Reading, metered
 from fabrique.core.units import share_out
 from fabrique.meters.modelled import CoreModel, modelled_run
 from fabrique.meters.protocol import Device, Meter
+from fabrique.operate.steady import Steady
 
 # A clock behind by more than a window is not waited for.
 STEP_MS: Final = 60_000
@@ -98,6 +105,7 @@ class Metering:
         self.here = here
         self.model = CoreModel(here.core_idle_w, here.core_max_w, here.model_error_permille)
         self.devices: dict[str, Device] = {d.source: d for m in meters for d in m.devices()}
+        self.steady = Steady()
 
     def ready(self) -> None:
         """Called before the transaction in which a window closes: who asks an engine asks it here."""
@@ -107,8 +115,12 @@ class Metering:
 
         `runs` are all that live; `seen` lacks those whose engine was silent.
         """
-        now, kept = acts.now, state.meter_state
+        now = acts.now
+        was: Mapping[str, Kept] = state.meter_state
+        kept: dict[str, Kept] = {s: {**k, "at_ms": self.steady.seen(k["at_ms"])} for s, k in was.items()}
+        self.steady.mark(now)
         reached = max((k["at_ms"] for k in kept.values()), default=now - 1)
+        stepped = reached - max((k["at_ms"] for k in was.values()), default=reached)
         if now <= reached:
             _keep(state, _behind(kept, now, reached))
             return
@@ -120,13 +132,15 @@ class Metering:
         window = Window(self._start(min(k["at_ms"] for k in before.values()), reached, now), now)
         found = [f for source, k in sorted(before.items()) if (f := self._found(k, readings[source]))]
         parts = self._split(found, runs, _settled(before.values()), seen)
+        if stepped:
+            parts.notes["clock_stepped_ms"] = str(stepped)
         self._book(acts, window, parts, runs, seen)
 
     def _start(self, first: int, reached: int, now: int) -> int:
         """Where the last row ended; the first reading where there is none, the last one after a clock's step."""
         rows = WindowRow.objects.filter(site=self.here.site)
         last = rows.order_by("-pk").values_list("end_ms", flat=True).first()
-        start = first if last is None else min(last, reached)
+        start = first if last is None else min(self.steady.seen(last), reached)
         while start < now and rows.filter(start_ms=start).exists():
             start += 1
         return start
@@ -163,12 +177,24 @@ class Metering:
             elif on_cores:
                 processors[one.interval].append(one)
             else:
-                parts.add(_device(one, there, seen))
+                parts.add(self._device(one, there, seen))
         # sources of one interval are one meter; those of another share the cores with it by their mean power
         powers = [sum(f.energy_mj for f in of) * 1000 // interval.length_ms for interval, of in processors.items()]
         for index, (interval, of) in enumerate(processors.items()):
             parts.add(self._cores(interval, of, there, seen, powers, index))
         return parts
+
+    def _device(self, found: Found, runs: Sequence[Run], seen: Mapping[str, Seen]) -> Split:
+        """One accelerator: each holder has its fraction for as long as it was there; what nobody held is idle."""
+        held: dict[str, int] = defaultdict(int)
+        for run in runs:
+            for device in run.bound.get("devices", []):
+                if device["uuid"] == found.source:
+                    held[str(run.id)] += device["milli"] * self._overlap(run, seen.get(str(run.id)), found.interval)
+        free = max(1000 * found.interval.length_ms - sum(held.values()), 0)
+        *shares, idle = share_out(found.energy_mj, [*held.values(), free])
+        claims = [Claim(run, 0, part) for run, part in zip(held, shares, strict=True)]
+        return attribute(found.interval, found.energy_mj, idle, 0, claims)
 
     def _cores(
         self,
@@ -185,7 +211,7 @@ class Metering:
         claims, busy, on_time = [], 0, 0
         for run in runs:
             sight, cores = seen.get(str(run.id)), len(run.bound.get("cores", []))
-            wall = overlap(run, sight, interval)
+            wall = self._overlap(run, sight, interval)
             busy += cores * wall
             cpu = _cpu_ms(run, sight) if wall else 0
             most = share_out(modelled_run(self.model, cores * wall, wall, cores).energy_mj, powers)[index]
@@ -199,12 +225,32 @@ class Metering:
         idle = share_out(self.model.idle_w * free_ms, powers)[index]
         return attribute(interval, total, min(idle, max(total - on_time, 0)), 0, claims)
 
+    def _overlap(self, run: Run, sight: Seen | None, window: Window) -> int:
+        """Milliseconds of the run inside the window; none of one that is only planned or never started.
+
+        Without a sight, the run's row says it: it is there until now unless it ended.
+        """
+        if sight is not None and sight.state in ("ended", "lost"):
+            started, ended = sight.started_ms, sight.ended_ms or sight.last_seen_ms
+            if sight.cause == "not-started":
+                return 0
+        else:
+            started, ended = (sight.started_ms if sight else None) or run.started_ms, run.ended_ms
+        if started is None:
+            return 0
+        started = self.steady.start(str(run.id), started)
+        end = window.end_ms if ended is None else self.steady.told(ended)
+        if started > end + STEP_MS:
+            started = min(window.start_ms, end)  # it started before the clock stepped back
+        lived = Window(started, max(end, started)).cut(window)
+        return lived.length_ms if lived else 0
+
     def _arrears(self, run: Run, sight: Seen | None, interval: Window, cpu_ms: int) -> int:
         """Processor time of earlier windows in which the engine was silent: their residual had it, this one gives."""
         cores = len(run.bound.get("cores", []))
         since = min(int(run.usage.get("metered_ms", 0)), interval.start_ms)
-        now = cores * overlap(run, sight, interval)
-        could = cores * overlap(run, sight, Window(since, interval.end_ms))
+        now = cores * self._overlap(run, sight, interval)
+        could = cores * self._overlap(run, sight, Window(since, interval.end_ms))
         return (self.model.max_w - self.model.idle_w) * max(min(cpu_ms, could) - now, 0)
 
     def _book(
@@ -246,39 +292,6 @@ class Metering:
             if parts.processors and sight and sight.cpu_ms is not None:
                 run.usage = {**run.usage, "metered_cpu_ms": sight.cpu_ms, "metered_ms": window.end_ms}
             run.save(update_fields=["energy_mj", "energy_provenance", "usage"])
-
-
-def _device(found: Found, runs: Sequence[Run], seen: Mapping[str, Seen]) -> Split:
-    """One accelerator: each holder has its fraction for as long as it was there; what nobody held is idle."""
-    held: dict[str, int] = defaultdict(int)
-    for run in runs:
-        for device in run.bound.get("devices", []):
-            if device["uuid"] == found.source:
-                held[str(run.id)] += device["milli"] * overlap(run, seen.get(str(run.id)), found.interval)
-    free = max(1000 * found.interval.length_ms - sum(held.values()), 0)
-    *shares, idle = share_out(found.energy_mj, [*held.values(), free])
-    claims = [Claim(run, 0, part) for run, part in zip(held, shares, strict=True)]
-    return attribute(found.interval, found.energy_mj, idle, 0, claims)
-
-
-def overlap(run: Run, sight: Seen | None, window: Window) -> int:
-    """Milliseconds of the run inside the window; none of one that is only planned or never started.
-
-    Without a sight, the run's row says it: it is there until now unless it ended.
-    """
-    if sight is not None and sight.state in ("ended", "lost"):
-        started, ended = sight.started_ms, sight.ended_ms or sight.last_seen_ms
-        if sight.cause == "not-started":
-            return 0
-    else:
-        started, ended = (sight.started_ms if sight else None) or run.started_ms, run.ended_ms
-    if started is None:
-        return 0
-    end = window.end_ms if ended is None else ended
-    if started > end + STEP_MS:
-        started = min(window.start_ms, end)  # it started before the clock stepped back
-    lived = Window(started, max(end, started)).cut(window)
-    return lived.length_ms if lived else 0
 
 
 def _cpu_ms(run: Run, sight: Seen | None) -> int:
