@@ -35,8 +35,16 @@ local function strict(row) -- a field that this Slurm does not have raises, as i
   end, __newindex = function(_, k, v) row[k] = v end })
 end
 local parts = { gpu = { flag_default = 1 }, flex = { flag_default = 0 }, other = { flag_default = 0 } }
+local function lose(how)
+  os.remove(@STATE@)
+  if how == "missing" then return end
+  if how == "a folder" then os.execute("mkdir -- '" .. @STATE@ .. "'") return end
+  local file = io.open(@STATE@, "wb")
+  file:write(how == "half" and "fabrique-door 1\\naccount x 1 1\\n" or string.rep("\\255\\000end", 1000))
+  file:close()
+end
 dofile(@FILE@)
-for _, call in ipairs(@CALLS@) do
+for _, call in ipairs(@CALLS@) do if call.loses then lose(call.loses) else
   told = {}
   local code
   local before = {}
@@ -54,7 +62,7 @@ for _, call in ipairs(@CALLS@) do
   end
   for _, line in ipairs(told) do print("told " .. line) end
   print("done")
-end
+end end
 """
 
 
@@ -89,12 +97,19 @@ def _set(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def ask(folder: Path, chosen: Choice, calls: Sequence[Mapping[str, Any]], *, lua: str) -> list[Answer]:
-    """The script's answers to `calls`, one process for all: what it remembers in between is kept."""
+    """The script's answers to `calls`, one process for all: what it remembers in between is kept.
+
+    A call `{"loses": "missing" | "half" | "a folder" | "not text"}` does so to the hub's file, and has no answer.
+    """
     folder.mkdir(exist_ok=True)
     file = folder / LUA
     file.write_bytes(next(g.content for g in generate(chosen) if g.name == LUA))
     listed = dict(enumerate(calls, start=1))
-    text = DRIVER.replace("@FILE@", json.dumps(str(file))).replace("@CALLS@", _lua(listed))
+    text = (
+        DRIVER.replace("@STATE@", json.dumps(chosen.state))
+        .replace("@FILE@", json.dumps(str(file)))
+        .replace("@CALLS@", _lua(listed))
+    )
     done = subprocess.run([lua, "-"], input=text, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     answers, code, fields, told = [], 0, {}, []
@@ -109,5 +124,5 @@ def ask(folder: Path, chosen: Choice, calls: Sequence[Mapping[str, Any]], *, lua
             told.append(rest)
         else:
             answers.append(Answer(code, fields, tuple(told)))
-    assert len(answers) == len(calls), done.stdout
+    assert len(answers) == sum("loses" not in call for call in calls), done.stdout
     return answers

@@ -7,13 +7,17 @@ from typing import Any
 
 import pytest
 from tests.unit.clusters import ACCOUNT, CLUSTER, ClusterBench, found_on_cluster
+from tests.unit.scripted import T0
 
 from fabrique.apps.access.models import Allocation
 from fabrique.apps.jobs import cycle
+from fabrique.apps.people import services as people
+from fabrique.apps.people.models import Role
 from fabrique.engines.slurm.files.door import AccountRoom, PartitionRoom
+from fabrique.engines.slurm.files.install import Difference
 from fabrique.engines.slurm.model import Tres
 from fabrique.operate import backstop
-from fabrique.operate.cluster_files import full_licences
+from fabrique.operate.cluster_files import Nodes, compare, full_licences, install
 
 pytestmark = pytest.mark.django_db
 
@@ -55,6 +59,24 @@ def test_each_turn_renews_the_file(bench: ClusterBench) -> None:
     bench.turn(5_000)
     assert path.read_text() != first
     assert f"beat {bench.now // 1000}" in path.read_text()
+
+
+def test_install_gives_the_door_a_first_file_and_leaves_the_hub_s(bench: ClusterBench, tmp_path: Path) -> None:
+    """So that a closed door knows whose jobs wait before the hub has run, and a missing file is a lost one."""
+    operator, nodes, into = people.create_person("Op", "op@x.example", now=T0), Nodes(), tmp_path / "etc"
+    people.grant_role(operator, Role.OPERATOR, people.create_organisation("Room", "operator", "CA", now=T0), now=T0)
+    state = Path(bench.here.home) / "slurm" / "door"
+    for lost in (False, True):
+        install(bench.here, operator, into, nodes, now=bench.now)
+        assert state.read_text() == f"fabrique-door 1\nbeat 0\nlicences 0\naccount {ACCOUNT} 0 0\nend\n"
+        assert compare(bench.here, operator, into, nodes, now=bench.now) == []
+        if not lost:
+            state.unlink()
+            assert compare(bench.here, operator, into, nodes, now=bench.now) == [Difference(str(state), "missing")]
+    bench.turn()
+    told = state.read_text()
+    install(bench.here, operator, into, nodes, now=bench.now)
+    assert state.read_text() == told != ""
 
 
 def test_licences_are_whole_hundreds_above_the_idle_nodes() -> None:

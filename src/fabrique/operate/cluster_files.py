@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from fabrique.apps.people import rights
 from fabrique.apps.people.models import Person
+from fabrique.apps.provision.models import Place
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core.errors import FabriqueError
 from fabrique.definitions.cluster import Cluster
@@ -65,18 +67,22 @@ def choice_of(here: ThisHub, nodes: Nodes) -> Choice:
 
 def compare(here: ThisHub, person: Person, folder: Path | None, nodes: Nodes, *, now: int) -> list[Difference]:
     """What in `folder` (None: beside slurm.conf) is not what would be generated now. Raises as `install` does."""
-    target, files, _ = _prepared(here, person, folder, nodes, now=now)
-    return check(target, files)
+    target, files, chosen = _prepared(here, person, folder, nodes, now=now)
+    lost = [] if Path(chosen.state).is_file() else [Difference(chosen.state, "missing")]
+    return check(target, files) + lost
 
 
 def install(here: ThisHub, person: Person, folder: Path | None, nodes: Nodes, *, now: int) -> Installed:
     """Writes the files and makes the watt licence where there is none. What slurm.conf lacks is said, never written.
+
+    The door's own file is put there too, where the hub has not written one: a closed door has to know whose jobs it is.
 
     Raises `right.denied`, `provision.none`, `file.exists` (a file of that name is not ours), OSError.
     """
     target, files, chosen = _prepared(here, person, folder, nodes, now=now)
     written = put(target, files)
     licences, refused = _licences(cluster_of(here))
+    _first_word(here, Path(chosen.state), licences)
     lines = lacking(Path(chosen.conf), render.conf_lines(chosen, str(target)))
     return Installed(target, written, lines, licences, refused)
 
@@ -114,6 +120,18 @@ def _prepared(
     chosen = choice_of(here, nodes)
     target = Path(chosen.conf).parent if folder is None else folder.absolute()
     return target, render.generate(chosen), chosen
+
+
+def _first_word(here: ThisHub, state: Path, licences: int | None) -> None:
+    """The accounts that there are, from a hub that has not spoken yet: what the door does then is the site's choice."""
+    if state.is_file():
+        return
+    names = Place.objects.filter(engine=cluster_of(here).engine).values_list("account__name", flat=True).distinct()
+    folder, owner = state.parent, here.home.stat()
+    fresh = not folder.exists()
+    door.write(state, 0, [door.AccountRoom(name, 0, 0) for name in names], [], licences)
+    if fresh and os.geteuid() == ROOT:  # the hub's own user goes on writing there
+        os.chown(folder, owner.st_uid, owner.st_gid)
 
 
 def _licences(cluster: Cluster) -> tuple[int | None, str | None]:

@@ -13,11 +13,15 @@ local MOST_LINES = 200000
 
 -- what interactive jobs took since the beat they were let in by: the hub has not seen them yet
 fabrique_taken = fabrique_taken or { beat = 0 }
+-- what the hub last said: whose jobs wait is known by it, should its file be lost while the controller runs
+fabrique_last = fabrique_last or nil
 
 -- --- words -----------------------------------------------------------------------------------------------------------
 
 local SAID = {
   silent = { "the hub does not answer; try again later", "le hub ne répond pas ; réessayez plus tard" },
+  lost = { "what the hub says can't be read here; tell the operators",
+           "ce que dit le hub est illisible ici ; prévenez les exploitants" },
   stranger = { "%s is not an account of this hub", "%s n’est pas un compte de ce hub" },
   spent = {
     "%s may take %d accelerators and %d cores now, %d and %d were asked; sbatch waits for its turn",
@@ -149,10 +153,8 @@ end
 
 -- --- what the hub says -----------------------------------------------------------------------------------------------
 
--- The hub's state file; nil where it is not there or not whole.
-local function read_state()
-  local file = io.open(CONFIG.state, "r")
-  if not file then return nil end
+-- What stands in the file; nil where it is not whole.
+local function read_lines(file)
   local state, whole, count = { beat = 0, licences = 0, accounts = {}, partitions = {} }, false, 0
   for line in file:lines() do
     count = count + 1
@@ -166,8 +168,26 @@ local function read_state()
     end
     if word == "end" then whole = true end
   end
-  file:close()
   return whole and state or nil
+end
+
+-- What the hub says, or said last; nil where nobody knows: its file is lost, and was never read by this controller.
+local function read_state()
+  local file = io.open(CONFIG.state, "r")
+  if file then
+    local ok, state = pcall(read_lines, file)
+    file:close()
+    if ok and state then fabrique_last = state end
+  end
+  return fabrique_last
+end
+
+-- Whether jobs of the account are the hub's to look after. Where nobody knows, a closed door takes every account for
+-- one of them: `install` puts a first file there, so one that is missing was lost.
+local function looks_after(state, account)
+  if CONFIG.hold == "all" then return true end
+  if state == nil then return CONFIG.door == "closed" end
+  return state.accounts[string.lower(account or "")] ~= nil
 end
 
 local function silent(state)
@@ -263,20 +283,18 @@ end
 
 local function submit(job, list, uid)
   local names = ours_of(partitions_of(job, list))
-  local state = read_state()
-  local account = text(field(job, "account")) or text(field(job, "default_account")) or ""
-  account = string.lower(account)
-  local ours = #names > 0 and (CONFIG.hold == "all" or (state ~= nil and state.accounts[account] ~= nil))
   if #names == 0 then return slurm.SUCCESS end
+  local state = read_state()
+  local account = string.lower(text(field(job, "account")) or text(field(job, "default_account")) or "")
   if CONFIG.hub_uids[uid] then -- what the hub says of its own jobs stands
     if units_in(field(job, "licenses")) == nil then license(job, names, state) end
     return slurm.SUCCESS
   end
-  if not ours then return slurm.SUCCESS end
+  if not looks_after(state, account) then return slurm.SUCCESS end
   if not readable(text(field(job, "comment"))) then return refuse("comment") end
   if not license(job, names, state) then return refuse("choice") end
   if state == nil or silent(state) then
-    if CONFIG.door == "closed" then return refuse("silent") end
+    if CONFIG.door == "closed" then return refuse(state and "silent" or "lost") end
     job.admin_comment = OPENED
     return slurm.SUCCESS
   end
@@ -321,9 +339,8 @@ end
 local function modify(change, job, list, uid)
   if CONFIG.hub_uids[uid] then return slurm.SUCCESS end
   local state = read_state()
-  local known = state and state.accounts or {}
   local function is_ours(names, account)
-    return #ours_of(names) > 0 and (CONFIG.hold == "all" or known[string.lower(account or "")] ~= nil)
+    return #ours_of(names) > 0 and looks_after(state, account)
   end
   local here = is_ours(partitions_of(job, list), text(field(job, "account"))) or waits_for(job) == "hub"
   if not here then
