@@ -27,11 +27,12 @@ Answer = tuple[int, bytes] | Callable[[BaseHTTPRequestHandler], None]
 
 
 class Daemon:
-    """Answers by (method, path); keeps what it was asked."""
+    """Answers by (method, path), by ("NEWS", path) where it is asked for what changed; keeps what it was asked."""
 
     def __init__(self) -> None:
         self.answers: dict[tuple[str, str], Answer] = {}
         self.asked: list[tuple[str, str, dict[str, list[str]], Any, str, str]] = []
+        self.controller_s: object = NOW
         daemon = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -41,7 +42,9 @@ class Daemon:
                 body = json.loads(self.rfile.read(size)) if size else None
                 who, token = self.headers["X-SLURM-USER-NAME"], self.headers["X-SLURM-USER-TOKEN"]
                 daemon.asked.append((self.command, parts.path, parse_qs(parts.query), body, who, token))
-                answer = daemon.answers.get((self.command, parts.path), (404, b"{}"))
+                asked = parts.path.endswith("/jobs") and "update_time" in parts.query
+                answer = daemon.answers.get((self.command, parts.path), daemon.clock(parts.path))
+                answer = daemon.answers.get(("NEWS", parts.path), answer) if asked else answer
                 if callable(answer):
                     answer(self)
                     return
@@ -58,6 +61,11 @@ class Daemon:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def clock(self, path: str) -> Answer:
+        """The controller's own."""
+        said = {"statistics": {"req_time": self.controller_s}}
+        return (200, json.dumps(said).encode()) if path.endswith("/diag") else (404, b"{}")
 
     def says(self, method: str, path: str, document: object, status: int = 200) -> None:
         self.answers[method, path] = (status, json.dumps(document).encode())
@@ -136,6 +144,80 @@ def test_a_submission_that_names_its_job_happened_whatever_stands_beside(
     said = {"errors": [{"error_code": 2042, "error": "Job is in held state, pending scheduler release"}], "job_id": 40}
     daemon.says("POST", "/slurm/v0.0.38/job/submit", said)
     assert connect("v0.0.38").submit(order(held=True)) == 40
+
+
+# --- what changed -------------------------------------------------------------------------------------------------
+
+JOBS = "/slurm/v0.0.40/jobs"
+
+
+def asked_since(daemon: Daemon) -> list[int | None]:
+    """The instants since which jobs were asked for; None: all of them."""
+    return [
+        int(query["update_time"][0]) if "update_time" in query else None
+        for _, path, query, *_ in daemon.asked
+        if path == JOBS
+    ]
+
+
+@pytest.mark.parametrize("unchanged", [(304, b""), (200, b'{"jobs": [], "errors": []}')])
+def test_a_queue_in_which_nothing_changed_is_not_written_again(
+    daemon: Daemon, connect: Callable[..., Any], unchanged: tuple[int, bytes]
+) -> None:
+    daemon.says("GET", JOBS, {"jobs": [job(1), job(2)]})
+    daemon.answers["NEWS", JOBS] = unchanged
+    transport = connect()
+    first = transport.queue()
+    daemon.controller_s = NOW + 5
+    assert transport.queue() == first and len(first[0]) == 2
+    assert asked_since(daemon)[:2] == [None, NOW]
+
+
+def test_what_changed_is_read_and_the_next_question_is_from_then_on(
+    daemon: Daemon, connect: Callable[..., Any]
+) -> None:
+    daemon.says("GET", JOBS, {"jobs": [job(1)]})
+    daemon.says("NEWS", JOBS, {"jobs": [job(1), job(2)]})
+    transport = connect()
+    transport.queue()
+    daemon.controller_s = {"set": True, "infinite": False, "number": NOW + 5}  # as newer ones say it
+    assert [j.job_id for j in transport.queue()[0]] == [1, 2]
+    daemon.answers["NEWS", JOBS] = (304, b"")
+    assert [j.job_id for j in transport.queue()[0]] == [1, 2]
+    assert asked_since(daemon) == [None, NOW, NOW + 5]
+
+
+def test_a_queue_that_became_empty_is_empty(daemon: Daemon, connect: Callable[..., Any]) -> None:
+    daemon.says("GET", JOBS, {"jobs": [job(1)]})
+    transport = connect()
+    transport.queue()
+    for way in ("NEWS", "GET"):
+        daemon.says(way, JOBS, {"jobs": []})
+    assert transport.queue()[0] == []
+
+
+@pytest.mark.parametrize("clock", [NOW - 1, NOW + 60, None, "later", {"set": False}, {"a": 1}, [NOW]])
+def test_a_clock_that_proves_nothing_has_the_whole_queue_read(
+    daemon: Daemon, connect: Callable[..., Any], clock: object
+) -> None:
+    """One that was set back, one that is far on, and none at all."""
+    daemon.says("GET", JOBS, {"jobs": [job(1)]})
+    daemon.answers["NEWS", JOBS] = (304, b"")
+    transport = connect()
+    transport.queue()
+    daemon.controller_s = clock
+    transport.queue()
+    assert asked_since(daemon) == [None, None]
+
+
+def test_a_caller_that_changes_its_list_changes_no_other_s(daemon: Daemon, connect: Callable[..., Any]) -> None:
+    daemon.says("GET", JOBS, {"jobs": [job(1)]})
+    daemon.answers["NEWS", JOBS] = (304, b"")
+    transport = connect()
+    for _ in range(3):
+        jobs, _ = transport.queue()
+        assert len(jobs) == 1
+        jobs.clear()
 
 
 def test_what_the_daemon_passed_over_is_read_back(daemon: Daemon, connect: Callable[..., Any]) -> None:

@@ -33,7 +33,8 @@ T = TypeVar("T")
 RATE, SECONDS = 50, 60
 SINGLY, APART_S = 40, 1.3  # jobs that come one after the other, on an idle cluster
 SUBMITTERS: Final = 4
-TRIES: Final = 5
+TRIES: Final = 5  # of a question to a daemon that is busy
+LOOKS: Final = 3
 CAP_W: Final = 100_000
 NODES: Final = 4  # of 96 cores: more than jobs of a second ever fill
 CLUSTER: Final = "hub"
@@ -196,19 +197,32 @@ def observed(count: int) -> Iterator[Figure]:
             lab.account("bench", lab.people[0])
             order = _order(Path(name), "bench", lab.people[0])
             _submit(lab, [replace(order, held=True)] * 2, FILLING, count // FILLING)
-            for way, transport in (("commands", CommandTransport(lab.conf)), ("REST", _transport(lab))):
-                yield _look(transport, way, count)
+            commands, rest = CommandTransport(lab.conf), _transport(lab)
+            yield _look(commands, "commands", count, commands)
+            yield _look(rest, "REST, one of them changed since", count, commands)
+            time.sleep(2)  # the controller tells changes by the second
+            rest.queue()
+            yield _look(rest, "REST, nothing changed since", count)
 
 
-def _look(transport: Transport, way: str, count: int) -> Figure:
+def _look(transport: Transport, way: str, count: int, changes: Transport | None = None) -> Figure:
+    """By `changes` a job is changed before each look."""
+    from fabrique.engines.slurm.model import Change
+
     def look() -> None:
         jobs, unread = transport.queue()
         if len(jobs) < count or unread:
             raise RuntimeError(f"{len(jobs)} jobs were seen, {len(unread)} could not be read")
 
-    begin = time.process_time()
-    times = [seconds(look) for _ in range(3)]
-    own = (time.process_time() - begin) / len(times)
+    times, own = [], 0.0
+    for number in range(LOOKS):
+        if changes is not None:
+            one = next(job.job_id for job in transport.queue()[0] if job.held)
+            if denied := changes.change([Change(one, comment=f"look {number}")]):
+                raise RuntimeError(denied[0].why)
+        begin = time.process_time()
+        times.append(seconds(look))
+        own += (time.process_time() - begin) / LOOKS
     what = f"{count:,} pending jobs observed, by {way}"
     said = ", ".join(f"{t:.2f}" for t in times)
     note = f"asked, answered and read into our terms, which takes {own:.2f} s of our own time; the best of {said}"

@@ -49,7 +49,8 @@ def queued_job(one: Element) -> QueuedJob:
     asked, given = tres.read(_text(one, "tres_req_str")), tres.read(_text(one, "tres_alloc_str"))
     licences = tres.licences(_text(one, "licenses"))
     asked = Tres(asked.cores, asked.memory_mb, asked.nodes, asked.gpus, asked.billing, None, licences)
-    given = Tres(given.cores, given.memory_mb, given.nodes, given.gpus, given.billing, None, licences)
+    if not waits:
+        given = Tres(given.cores, given.memory_mb, given.nodes, given.gpus, given.billing, None, licences)
     array, task, written = words.number(one.get("array_job_id")), words.number(one.get("array_task_id")), ""
     if array:
         written = _text(one, "array_task_string")

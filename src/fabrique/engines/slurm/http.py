@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from typing import Any, Final
@@ -48,24 +49,14 @@ class Rest:
 
         `done` says of an answer that what was asked for happened, whatever errors stand in it.
         """
-        status, data = self._exchange(method, f"{path}?{urlencode(query)}" if query else path, body, user)
-        try:
-            answer = json.loads(data)
-        except (ValueError, RecursionError):
-            answer = None
-        if isinstance(answer, dict):
-            errors = answer.get("errors") or []
-            if (not errors and status < 400) or done(answer):
-                return answer
-            why = _said(errors)
-            if _NOTHING.search(why) and status < 500:
-                return {**answer, "errors": []}
-            if why and not _AWAY.search(why):
-                raise FabriqueError("engine.refused", why=why)
-            raise FabriqueError("engine.unavailable", why=why or f"HTTP {status}")
-        if status < 400:
-            raise FabriqueError("engine.garbage", why="no JSON object")
-        raise FabriqueError("engine.unavailable", why=f"HTTP {status}")
+        return _answer(*self._exchange(method, _with(path, query), body, user), done)
+
+    def news(self, path: str, query: Mapping[str, str]) -> dict[str, Any] | None:
+        """The answer, or None where nothing has changed since the instant that `query` names. Raises as `ask` does."""
+        status, data = self._exchange("GET", _with(path, query), None, None)
+        if status == HTTPStatus.NOT_MODIFIED:
+            return None
+        return _answer(status, data, lambda answer: False)
 
     def _exchange(self, method: str, path: str, body: object, user: str | None) -> tuple[int, bytes]:
         who = user or self._user
@@ -90,6 +81,30 @@ class Rest:
             raise FabriqueError("engine.unavailable", why=f"slurmrestd: {why}") from None
         finally:
             connection.close()
+
+
+def _answer(status: int, data: bytes, done: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    try:
+        answer = json.loads(data)
+    except (ValueError, RecursionError):
+        answer = None
+    if isinstance(answer, dict):
+        errors = answer.get("errors") or []
+        if (not errors and status < 400) or done(answer):
+            return answer
+        why = _said(errors)
+        if _NOTHING.search(why) and status < 500:
+            return {**answer, "errors": []}
+        if why and not _AWAY.search(why):
+            raise FabriqueError("engine.refused", why=why)
+        raise FabriqueError("engine.unavailable", why=why or f"HTTP {status}")
+    if status < 400:
+        raise FabriqueError("engine.garbage", why="no JSON object")
+    raise FabriqueError("engine.unavailable", why=f"HTTP {status}")
+
+
+def _with(path: str, query: Mapping[str, str] | None) -> str:
+    return f"{path}?{urlencode(query)}" if query else path
 
 
 def _read(response: HTTPResponse, until: float) -> bytes:

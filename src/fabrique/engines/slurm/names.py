@@ -38,6 +38,8 @@ def tasks(written: str) -> tuple[tuple[int, ...], int | None]:
 
 def _split(written: str) -> list[str]:
     """At the commas outside brackets."""
+    if not written:
+        return []
     parts, depth, start = [], 0, 0
     for at, sign in enumerate(written):
         if sign == "[":

@@ -1,6 +1,7 @@
 """Slurm by its REST daemon: versions 0.0.38 to 0.0.45, the newest that the daemon offers unless one is given.
 
-A queue of ten thousand jobs takes the oldest daemon some three seconds to write; the commands take less than one.
+A queue of ten thousand jobs takes the oldest daemon some three seconds to write; the commands take less than one. So
+it is asked for what changed since the last answer: in a queue where nothing did, that is an answer without a body.
 What it can't do is refused, never done another way behind one's back: it requeues nothing; 0.0.38 writes no
 administrator's comment, can't have a job's script warned before its limit, and can't forbid a requeue at submission.
 """
@@ -10,11 +11,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from fabrique.core.errors import FabriqueError
-from fabrique.engines.slurm import batch, documents
+from fabrique.engines.slurm import batch, documents, words
 from fabrique.engines.slurm.http import Rest
 from fabrique.engines.slurm.model import Change, Denied, Node, Order, QueuedJob, Record, Target, Unread
 
@@ -23,10 +25,20 @@ OLDEST: Final = 38
 NEWEST: Final = 45
 _FEW: Final = 20  # jobs that are read back one by one rather than with the whole queue
 _NAMES_AT_ONCE: Final = 50
+_WHOLE_S: Final = 60  # the whole queue is asked for at the latest then, whatever the daemon says of changes
 _OVER: Final = re.compile(
     r"invalid job id|already (completing|completed)|no longer|already finished|already/", re.IGNORECASE
 )
 _HELD: Final = re.compile("held state", re.IGNORECASE)  # said of what was done; reading back tells
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The last answer. `at_s` is the controller's clock before it was asked for: any later change is news."""
+
+    at_s: int
+    jobs: Sequence[QueuedJob]
+    unread: Sequence[Unread]
 
 
 class RestTransport:
@@ -45,6 +57,7 @@ class RestTransport:
         if api is not None and not re.fullmatch(r"v0\.0\.\d{2}", api):
             raise FabriqueError("engine.unavailable", why=f"unknown version {api}")
         self._api = api
+        self._kept: _Kept | None = None
 
     @property
     def api(self) -> str:
@@ -71,8 +84,30 @@ class RestTransport:
             raise FabriqueError("engine.garbage", why="no version") from None
 
     def queue(self) -> tuple[list[QueuedJob], list[Unread]]:
-        answer = self._rest.ask("GET", f"/slurm/{self.api}/jobs")
-        return _list(answer, "jobs", documents.queued_job)
+        """The controller says by the second whether any job changed; until one does, the last answer holds."""
+        path, at_s, kept = f"/slurm/{self.api}/jobs", self._controller_s(), self._kept
+        answer = None
+        if kept is not None and at_s is not None and kept.at_s <= at_s < kept.at_s + _WHOLE_S:
+            answer = self._rest.news(path, {"update_time": str(kept.at_s)})
+            if answer is None:
+                return list(kept.jobs), list(kept.unread)
+        if not (answer and answer.get("jobs")):  # no jobs at all may be another way to say that nothing changed
+            answer = self._rest.ask("GET", path)
+        found = _list(answer, "jobs", documents.queued_job)
+        self._kept = None if at_s is None else _Kept(at_s, tuple(found[0]), tuple(found[1]))
+        return found
+
+    def _controller_s(self) -> int | None:
+        """The controller's own clock, in seconds; None where it does not say it."""
+        try:
+            said = self._rest.ask("GET", f"/slurm/{self.api}/diag").get("statistics")
+            return words.number(said.get("req_time")) if isinstance(said, dict) else None
+        except FabriqueError as error:
+            if error.code == "engine.unavailable":
+                raise
+            return None
+        except ValueError:
+            return None
 
     def nodes(self) -> list[Node]:
         answer = self._rest.ask("GET", f"/slurm/{self.api}/nodes")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from fabrique.engines.slurm import words
@@ -15,6 +16,7 @@ from fabrique.engines.slurm.model import Tres
 _MB: Final = 1 << 20
 _GPU: Final = re.compile(r"gres/gpu(?::([A-Za-z0-9_.+/-]{1,64}))?")
 _MOST_TEXT: Final = 65_536
+_SHORT: Final = 512
 _MOST_COUNT: Final = 1 << 53
 
 
@@ -24,6 +26,10 @@ def read(written: str) -> Tres:
         return Tres()
     if len(written) > _MOST_TEXT:
         raise ValueError("a list of resources without end")
+    return _read_again(written) if len(written) <= _SHORT else _read(written)
+
+
+def _read(written: str) -> Tres:
     pairs = []
     for part in written.split(","):
         name, sign, amount = part.rpartition("=")
@@ -31,6 +37,9 @@ def read(written: str) -> Tres:
             raise ValueError(f"not a resource: {part[:60]!r}")
         pairs.append((name.strip(), amount.strip()))
     return _gather(pairs)
+
+
+_read_again = lru_cache(maxsize=4096)(_read)  # ten thousand jobs have a few dozen shapes
 
 
 def listed(elements: object) -> Tres:
@@ -87,6 +96,8 @@ def millijoules(joules: object) -> int | None:
 def licences(written: str) -> dict[str, int]:
     """`watts:12,matlab@server:2,seat`."""
     found: dict[str, int] = {}
+    if not written:
+        return found
     for part in words.text(written).replace(";", ",").split(","):
         name, _, amount = part.strip().replace("=", ":").partition(":")
         if name and name != "(null)":

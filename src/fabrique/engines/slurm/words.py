@@ -13,6 +13,7 @@ from typing import Final
 # "Not set" and "without end" as the C library writes them, in 16, 32 and 64 bits, and as signed numbers.
 _UNSET: Final = frozenset({0xFFFE, 0xFFFF_FFFE, 0xFFFF_FFFF_FFFF_FFFE, -2})
 _ENDLESS: Final = frozenset({0xFFFF, 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF, -1})
+_SENTINELS: Final = _UNSET | _ENDLESS
 _NOTHING: Final = frozenset({"", "(null)", "N/A", "n/a", "n/s", "None", "NONE", "Unknown", "UNKNOWN", "NO_VAL", "none"})
 _WITHOUT_END: Final = frozenset({"UNLIMITED", "INFINITE", "Partition_Limit"})
 _MOST_MS: Final = 1 << 53
@@ -60,6 +61,8 @@ def text(value: str) -> str:
 
 def number(value: object) -> int | None:
     """An integer as text, as JSON, or as {set, infinite, number}; None: not set, or without end."""
+    if type(value) is int:  # most are
+        return None if value in _SENTINELS else value
     if isinstance(value, dict):
         return None if value.get("infinite") or not value.get("set") else number(value.get("number"))
     if value is None or isinstance(value, bool):
@@ -76,7 +79,7 @@ def number(value: object) -> int | None:
         found = int(value)
     else:
         raise ValueError(f"not a number: {value!r:.40}")
-    return None if found in _UNSET or found in _ENDLESS else found
+    return None if found in _SENTINELS else found
 
 
 def count(value: object, otherwise: int = 0) -> int:
@@ -149,6 +152,8 @@ class JobWord:
 
 def job_state(value: object) -> JobWord:
     """`CANCELLED by 1000`, `RUNNING,COMPLETING`, `COMPLETING`, `NODE_FAIL`, or a list of such words."""
+    if isinstance(value, str) and value in BASES:
+        return JobWord(value)
     words = value if isinstance(value, list) else [value]
     parts: list[str] = []
     by = ""
