@@ -311,6 +311,52 @@ def test_a_job_that_grows_takes_more(at_door: Ask) -> None:
     assert smaller.set == {"licenses": "fabrique_w@fabrique:14"}
 
 
+def test_what_may_start_at_any_moment_does_not_grow(at_door: Ask) -> None:
+    """It was let go with what it asked for: more would be at the hub's cost."""
+    released = {**JOB, "priority": 4_000_000_000, "time_limit": 60, "num_tasks": 1, "min_nodes": 1}
+    more: list[dict[str, Any]] = [
+        {"time_limit": 61}, {"time_limit": INFINITE}, {"min_nodes": 2}, {"num_tasks": 500}, {"tres_per_node": "gpu:8"},
+        {"cpus_per_task": 90}, {"shared": 0},
+    ]  # fmt: skip
+    less: list[dict[str, Any]] = [
+        {"time_limit": 59}, {"time_limit": NO_VAL}, {"tres_per_node": "gpu:1"}, {"num_tasks": 1}, {"name": "x"},
+    ]  # fmt: skip
+    refused = at_door(*(modify(change, released) for change in more))
+    assert [(a.code, "hold it first" in a.told[0]) for a in refused] == [(2050, True)] * len(more)
+    unlimited = at_door(modify({"time_limit": 5}, {**released, "time_limit": NO_VAL}))
+    assert unlimited[0].code == 2050
+    let = at_door(*(modify(change, released) for change in less))
+    let += at_door(*(modify(change, JOB) for change in more), *(modify(change, released, uid=990) for change in more))
+    assert {a.code for a in let} == {0}
+    theirs = {**released, "account": "site", "admin_comment": None}
+    held, gone = at_door(modify({"priority": 0}, released), modify({"time_limit": 90}, theirs))
+    assert (held.code, held.set, gone.code) == (0, {"comment": OWNER}, 0)
+
+
+def test_a_job_takes_the_fewest_nodes_that_it_asks_for(at_door: Ask) -> None:
+    """`-N 1-4`: Slurm would give it four where they are free, and nobody decided on these."""
+    ranged = {"account": "p-1", "min_nodes": 1, "max_nodes": 4, "tres_per_node": "gpu:4"}
+    batch, alone, open_, other = at_door(
+        submit(ranged), submit({**ranged, **INTERACTIVE}), submit({**ranged, "min_nodes": NO_VAL}),
+        submit({**ranged, "account": "site"}),
+    )  # fmt: skip
+    assert batch.set["max_nodes"] == alone.set["max_nodes"] == open_.set["max_nodes"] == "1"
+    assert (alone.code, other.set) == (0, {})
+    exact, silent = at_door(submit({**ranged, "min_nodes": 4}), submit({**ranged, **INTERACTIVE}), age_s=61)
+    assert "max_nodes" not in exact.set and silent.set["max_nodes"] == "1"
+    wider, both = at_door(
+        modify({"max_nodes": 9}, {**JOB, "min_nodes": 2}), modify({"min_nodes": 3, "max_nodes": 9}, JOB)
+    )
+    assert (wider.set["max_nodes"], both.set["max_nodes"]) == ("2", "3")
+
+
+def test_tasks_on_nodes_of_their_own_count_with_them(at_door: Ask) -> None:
+    (spread,) = at_door(
+        submit({"account": "p-1", "num_tasks": 4, "ntasks_per_node": 1, "tres_per_node": "gpu:8", **INTERACTIVE})
+    )
+    assert spread.code == 2050  # thirty-two devices, and eight may be taken
+
+
 @pytest.mark.parametrize("change", [{"account": "site"}, {"partition": "other"}, {"partition": "gpu,other"}])
 def test_a_job_does_not_walk_out_of_the_door_nor_in(at_door: Ask, change: dict[str, Any]) -> None:
     out, hub = at_door(modify(change, JOB), modify(change, JOB, uid=0))

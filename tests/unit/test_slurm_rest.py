@@ -244,6 +244,15 @@ def test_one_element_that_cannot_be_read_hides_no_other(daemon: Daemon, connect:
     assert [one.job_id for one in jobs] == [7, 9] and len(unread) == 3
 
 
+def test_bytes_in_a_name_that_are_no_text_hide_no_other_job(daemon: Daemon, connect: Callable[..., Any]) -> None:
+    """`sbatch -J $'\\xff'`: Slurm takes it, and its daemon passes it on as it is."""
+    answer = json.dumps({"jobs": [job(1, name="?bad"), job(2)]}).encode().replace(b"?bad", b"\xff\xed\xa0\x80")
+    daemon.answers["GET", "/slurm/v0.0.40/jobs"] = (200, answer)
+    jobs, unread = connect().queue()
+    assert ([j.job_id for j in jobs], unread) == ([1, 2], [])
+    jobs[0].name.encode()
+
+
 def half(handler: BaseHTTPRequestHandler) -> None:
     handler.send_response(200)
     handler.send_header("Content-Length", "5000")

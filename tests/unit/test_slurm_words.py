@@ -131,9 +131,16 @@ def test_tasks_of_an_array() -> None:
     assert names.tasks("1-6%2") == ((1, 2, 3, 4, 5, 6), 2)
     assert names.tasks("[1-5,9]") == ((1, 2, 3, 4, 5, 9), None)
     assert names.tasks("0-10:5") == ((0, 5, 10), None)
-    for written in ("1-999999999", "", "1-2,", "5-1", "...", "1-3:0"):
+    for written in ("", "1-2,", "5-1", "...", "12...", "1-3:0", "x,1...", "%3"):
         with pytest.raises(ValueError):
             names.tasks(written)
+
+
+def test_more_tasks_than_anybody_writes_down_are_told_from_the_first() -> None:
+    """A job that can't be read would be seen by nobody, and leave every other's end in doubt."""
+    assert names.tasks("4,6,10,12...%7") == ((4, 6, 10), 7)  # REST cuts at 64 signs, in the middle of a number
+    many, together = names.tasks("5,0-999999999:3%2")
+    assert (len(many), many[:3], together) == (names.MOST, (5, 0, 3), 2)
 
 
 # --- what is counted: each line of these is a way in which others lost or doubled devices --------------------------

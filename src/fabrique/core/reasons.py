@@ -21,6 +21,8 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "wait.budget-held": ("unit", "asked", "available"),
     "wait.behind": ("job",),
     "wait.not-before": ("time",),
+    "wait.owner": (),
+    "wait.other-job": (),
     "wait.engine": ("engine",),
     "wait.account": ("engine",),
     "wait.observe-only": (),

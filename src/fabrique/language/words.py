@@ -42,6 +42,8 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "wait.budget-held": msg("wait for a budget that is held"),
         "wait.behind": msg("wait behind a job that was there first"),
         "wait.not-before": msg("wait for the time they asked for"),
+    "wait.owner": msg("are held by their owners"),
+    "wait.other-job": msg("wait for other jobs"),
         "wait.engine": msg("wait for an engine that does not answer"),
         "wait.account": msg("wait for their account on the engine"),
         "wait.observe-only": msg("wait for an operator: the hub only observes"),

@@ -28,6 +28,10 @@ from fabrique.operate.options import booked_w, holds, lower_levels, most_held, o
 LOW = -1
 HOURS_AHEAD = 48
 PPM = 1_000_000
+# Later than any instant that a job may ask for: its owner holds it, or Slurm has it wait for another job.
+AT_ITS_OWNERS_WORD_MS = 4_102_444_800_000
+AFTER_ANOTHER_MS = AT_ITS_OWNERS_WORD_MS + 1
+_WORDS = {AT_ITS_OWNERS_WORD_MS: "wait.owner", AFTER_ANOTHER_MS: "wait.other-job"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,12 @@ def too_late(job: Job, *, now: int) -> Reason | None:
 
 
 def why_it_waits(ask: Asked, why: Reason, books: Books) -> Reason:
-    """The kernel's reason; but where no end of a run could give enough back, that the budget does not suffice."""
+    """The kernel's reason; but where no end of a run could give enough back, that the budget does not suffice.
+
+    What waits for somebody's word, and not for an instant, is told whose.
+    """
+    if why.code == "wait.not-before" and ask.spec.not_before_ms in _WORDS:
+        return reason(_WORDS[ask.spec.not_before_ms])
     if why.code != "wait.budget-held":
         return why
     unit, (wanted, room) = Unit(str(why.params["unit"])), (int(str(why.params[n])) for n in ("asked", "available"))

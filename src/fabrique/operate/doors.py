@@ -76,13 +76,16 @@ class Doors:
                 self._admit(job.pk, lambda job=job, came=came: admit_running(self.here, job, came, epoch, now=now))
             if taken.loose:
                 self._held(taken.loose)
+            grown = [run for run in runs if run.handle in taken.changed]
+            if grown and self.recall(grown, epoch, now=now):  # its hold was for less: it is decided on anew
+                self.intake.decided_anew(taken.changed)
             self._repeat(taken, runs, now=now)
         except FabriqueError as error:
             if error.code == "lease.lost":
                 raise
             log.warning("engine %s: what came by its own door waits: %s", self.name, error)
             sight.silent[self.name] = error.code
-        return bool(self._taken.running)
+        return bool(self._taken.running or self._taken.changed)
 
     def account(self, epoch: int, *, now: int) -> bool:
         """What really ran, by the accounting's word, whether or not the queue answers. True where it was due."""
@@ -159,16 +162,17 @@ class Doors:
             return
         self._order = wanted
 
-    def recall(self, runs: Sequence[Run], epoch: int, *, now: int) -> None:
-        """What was released ahead and is not next any more; one that has started meanwhile stays."""
+    def recall(self, runs: Sequence[Run], epoch: int, *, now: int) -> bool:
+        """What was released and shall not start yet; one that has started meanwhile stays. False: told again later."""
         if not runs or self.door is None:
-            return
+            return False
         try:
             started = self._held([intent_of(run) for run in runs])
         except FabriqueError as error:
             log.warning("engine %s: %s on %d recalls", self.name, error, len(runs))
-            return
+            return False
         ahead.recall([run for run in runs if intent_of(run) not in started], epoch, now=now)
+        return True
 
     def _held(self, handles: list[str]) -> set[str]:
         """Holds them; answers those that had started. Raises what the engine raises, but for these."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, runtime_checkable
 
 from fabrique.apps.access.models import Project
-from fabrique.apps.jobs import admission, intake
+from fabrique.apps.jobs import admission, intake, specs
 from fabrique.apps.jobs.intake import Came
 from fabrique.apps.jobs.models import Job, Run
 from fabrique.apps.this_hub import ThisHub
@@ -26,14 +26,15 @@ from fabrique.engines.slurm.files.render import held_by_owner
 from fabrique.engines.slurm.model import QueuedJob, Record, Tres, handle_of
 from fabrique.operate import decide
 from fabrique.operate.books import Books
+from fabrique.operate.decide import AFTER_ANOTHER_MS, AT_ITS_OWNERS_WORD_MS
 
 log = logging.getLogger("fabrique.loop")
 
 FOR_EVER_MS: Final = 366 * 86_400_000  # what a job without a limit is taken to ask for: no budget covers it
-AT_ITS_OWNERS_WORD_MS: Final = 4_102_444_800_000  # 2100: its owner holds it, and says when no more
 TASKS_AT_ONCE: Final = 1_000  # of one pending array: the others come as these go
 _NAME_MOST: Final = 80
 _CONSENT: Final = re.compile(r"#fabrique tolerance: ?([0-9.]{1,8}%)", re.ASCII)
+_MOST: Final = 1 << 20  # of anything that one job has: beyond it, somebody counts in other units, and sums overflow
 ProjectOf = Callable[[str, str, str], Project | None]  # of (engine, account, qos)
 
 
@@ -60,6 +61,7 @@ class Taken:
     running: list[tuple[Job, Came]] = field(default_factory=list)
     loose: list[str] = field(default_factory=list)  # handles that wait and nobody holds: a requeue's
     held: list[str] = field(default_factory=list)  # handles that have a run here, and are held there
+    changed: set[str] = field(default_factory=set)  # that have a run here, and ask for more than it was given
     waiting: frozenset[str] = frozenset()
 
 
@@ -76,7 +78,7 @@ class Intake:
     def look(self, door: Door, runs: Sequence[Run], *, now: int) -> Taken:
         """Raises what the engine raises."""
         shown = [*door.arrivals(), *self._orphans(door)]
-        came = {c.handle: c for job in shown for c in came_of(self.cluster, job)}
+        came = {c.handle: c for job in shown for c in came_of(self.cluster, job, now)}
         taken = Taken()
         self._rows = {h: row for h, row in self._rows.items() if h in came}
         self._specs = {h: spec for h, spec in self._specs.items() if h in came}
@@ -86,19 +88,28 @@ class Intake:
         counted = {run.handle for run in runs}
         for handle, row in self._rows.items():
             one = came[handle]
-            if one.started_ms is None and self._specs.get(handle, one.spec) != one.spec:
+            before = self._specs.get(handle) or specs.needs(row)
+            if one.started_ms is None and before != one.spec:
                 intake.renew(row, one, now=now)  # its user changed what it asks for
-            self._specs[handle] = one.spec
+                if handle in counted and _asks_more(before, one.spec):
+                    taken.changed.add(handle)
+            if handle not in taken.changed:  # until it is taken back, what it was admitted with is what counts
+                self._specs[handle] = one.spec
             if one.started_ms is not None and handle not in counted:
                 taken.running.append((row, one))
             elif one.started_ms is None and one.held and handle in counted:
-                if one.spec.not_before_ms != AT_ITS_OWNERS_WORD_MS:
+                if handle not in taken.changed and one.spec.not_before_ms is None:
                     taken.held.append(handle)
             elif one.started_ms is None and not one.held and handle not in counted:
                 taken.loose.append(handle)
         taken.waiting = frozenset(h for h, c in came.items() if c.started_ms is None)
         self._farewell(door, came, now=now)
         return taken
+
+    def decided_anew(self, handles: Iterable[str]) -> None:
+        """They were taken back: what they ask for now is what they are admitted with next."""
+        for handle in handles:
+            self._specs.pop(handle, None)
 
     def _orphans(self, door: Door) -> list[QueuedJob]:
         """Jobs that we submitted and know nothing of any more, after a restore: from now on they came by the door."""
@@ -166,14 +177,17 @@ def admit_running(here: ThisHub, job: Job, came: Came, epoch: int, *, now: int) 
 # --- Slurm's words into ours --------------------------------------------------------------------------------------
 
 
-def came_of(cluster: Cluster, job: QueuedJob) -> Iterator[Came]:
-    """One, or one a task for an array that waits. Jobs on partitions that the hub does not serve are not its affair."""
+def came_of(cluster: Cluster, job: QueuedJob, now: int) -> Iterator[Came]:
+    """One, or one a task for an array that waits. Jobs on partitions that the hub does not serve are not its affair.
+
+    What Slurm itself would not start yet, released or not, holds no room in the plan.
+    """
     partition = partition_of(cluster, job.partition)
     if partition is None or job.state not in ("PENDING", "RUNNING", "SUSPENDED"):
         return
     spec = spec_of(job, job.asked if job.state == "PENDING" else job.given, partition)
-    if job.held and held_by_owner(job.comment, job.admin_comment):
-        spec = replace(spec, not_before_ms=AT_ITS_OWNERS_WORD_MS)
+    if job.state == "PENDING":
+        spec = replace(spec, not_before_ms=_not_before(job, now))
     for task in job.task_ids[:TASKS_AT_ONCE] or (job.array_task,):
         array = job.array_id if task is not None else None
         yield Came(
@@ -190,6 +204,22 @@ def came_of(cluster: Cluster, job: QueuedJob) -> Iterator[Came]:
         )
 
 
+def _not_before(job: QueuedJob, now: int) -> int | None:
+    if job.held and held_by_owner(job.comment, job.admin_comment):
+        return AT_ITS_OWNERS_WORD_MS
+    if job.dependency:
+        return AFTER_ANOTHER_MS
+    return job.eligible_ms if job.eligible_ms is not None and job.eligible_ms > now else None
+
+
+def _asks_more(before: JobSpec, now: JobSpec) -> bool:
+    """Than its hold, its watts and its place in the plan were for."""
+    sizes = ("milli_devices", "nodes", "cores", "walltime_ms")
+    grown = any(getattr(now, name) > getattr(before, name) for name in sizes)
+    grown = grown or (now.memory_mb or 0) > (before.memory_mb or 0) or now.partition != before.partition
+    return grown or (now.not_before_ms is not None and now.not_before_ms != before.not_before_ms)
+
+
 def partition_of(cluster: Cluster, name: str) -> ClusterPartition | None:
     """A job may name several, separated by commas, until it starts: the first that the hub serves."""
     for one in name.split(","):
@@ -201,15 +231,15 @@ def partition_of(cluster: Cluster, name: str) -> ClusterPartition | None:
 
 def spec_of(job: QueuedJob | Record, tres: Tres, partition: ClusterPartition) -> JobSpec:
     """What the job asks for, as a job of the hub: allocated resources where it has some, never what it typed."""
-    devices = tres.devices * MILLI
+    devices = min(tres.devices, _MOST) * MILLI
     kind = partition.kind if devices else partition.core_kind
     return JobSpec(
         script="",
         name="".join(c if c.isprintable() else "?" for c in job.name)[:_NAME_MOST] or "job",
         kinds=(kind,) if kind else (),
         milli_devices=devices,
-        nodes=max(tres.nodes, 1),
-        cores=max(tres.cores, 1),
+        nodes=min(max(tres.nodes, 1), _MOST),
+        cores=min(max(tres.cores, 1), _MOST),
         memory_mb=tres.memory_mb or None,
         walltime_ms=min(job.limit_ms or FOR_EVER_MS, FOR_EVER_MS),
         # a task of an array has no number of its own until it starts: no node could look its level up

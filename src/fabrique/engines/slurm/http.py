@@ -85,7 +85,7 @@ class Rest:
 
 def _answer(status: int, data: bytes, done: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     try:
-        answer = json.loads(data)
+        answer = json.loads(data.decode("utf-8", "replace"))  # the daemon passes on whatever bytes a job's name has
     except (ValueError, RecursionError):
         answer = None
     if isinstance(answer, dict):

@@ -24,15 +24,24 @@ def nodes(written: str) -> tuple[str, ...]:
 
 
 def tasks(written: str) -> tuple[tuple[int, ...], int | None]:
-    """The tasks of `1-6,9%2` in the order written, and how many may run together (2; None: all)."""
+    """The tasks of `1-6,9%2` in the order written, and how many may run together (2; None: all).
+
+    `...` ends a list that Slurm cut short: its last number may be cut too. The first `MOST` tasks are told; the others
+    are as those go. Raises ValueError.
+    """
     listed, _, most = written.strip("[]").partition("%")
+    parts = listed.removesuffix("...").split(",")
+    if listed.endswith("..."):
+        parts.pop()
     found: list[int] = []
-    for part in listed.split(","):
+    for part in parts:
         match = _RANGE.fullmatch(part)
         first, last, step = (int(match[1]), int(match[2] or match[1]), int(match[3] or 1)) if match else (1, 0, 1)
-        if last < first or step < 1 or (last - first) // step >= MOST - len(found):
+        if last < first or step < 1:
             raise ValueError(f"not a list of tasks: {written[:60]!r}")
-        found += range(first, last + 1, step)
+        found += range(first, last + 1, step)[: MOST - len(found)]
+    if not found:
+        raise ValueError(f"not a list of tasks: {written[:60]!r}")
     return tuple(found), int(most) if most.isdecimal() and len(most) < 10 else None
 
 

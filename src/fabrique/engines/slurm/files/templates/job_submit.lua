@@ -36,6 +36,8 @@ local SAID = {
             "un travail ne peut pas changer de compte ou de partition ici ; soumettez-le à nouveau" },
   comment = { "this comment can't be read; a consent is written: #fabrique tolerance: 10%%",
               "ce commentaire est illisible ; un consentement s’écrit : #fabrique tolerance: 10%%" },
+  grown = { "this job may start at any moment: hold it first (scontrol hold), then change it",
+            "ce travail peut démarrer à tout moment : retenez-le d’abord (scontrol hold), puis changez-le" },
   choice = { "alternatives of licences can't be taken here", "des licences au choix ne sont pas admises ici" },
   broken = { "the submission could not be judged; tell the operators",
              "la soumission n’a pas pu être jugée ; prévenez les exploitants" },
@@ -101,6 +103,7 @@ local function asked(job, partition)
   local tasks = number(field(job, "num_tasks"), 32)
   local per_node = number(field(job, "ntasks_per_node"), 16)
   nodes = (nodes and nodes > 0) and nodes or 1
+  if tasks and per_node and per_node > 0 then nodes = math.max(nodes, math.ceil(tasks / per_node)) end
   tasks = tasks or (per_node and per_node > 0 and per_node * nodes) or nodes
   local devices = math.max(
     devices_in(field(job, "tres_per_job")),
@@ -229,6 +232,13 @@ local function units_of(job, names, state)
   return math.min(most, state.licences)
 end
 
+-- A job that would take from two to nine nodes takes two: it is decided on, and pays, for the fewest that it asks.
+local function bound_nodes(job, before)
+  local most = number(field(job, "max_nodes"), 32)
+  local least = number(field(job, "min_nodes"), 32) or number(before and field(before, "min_nodes"), 32) or 1
+  if most and most > math.max(least, 1) then job.max_nodes = math.max(least, 1) end
+end
+
 -- Where the hub never said how many licences there are, there may be none, and a job that asked one would be refused.
 local function license(job, names, state)
   if not CONFIG.licence or state == nil then return true end
@@ -292,6 +302,7 @@ local function submit(job, list, uid)
   end
   if not looks_after(state, account) then return slurm.SUCCESS end
   if not readable(text(field(job, "comment"))) then return refuse("comment") end
+  bound_nodes(job)
   if not license(job, names, state) then return refuse("choice") end
   if state == nil or silent(state) then
     if CONFIG.door == "closed" then return refuse(state and "silent" or "lost") end
@@ -336,6 +347,23 @@ local function waits_for(job)
   return nil
 end
 
+-- Whether a job that may start at any moment would ask for more than it was let go with.
+local function grows(change, job, names)
+  if number(field(job, "priority"), 32) == 0 then return false end
+  local new = tonumber(field(change, "time_limit"))
+  if new and new ~= slurm.NO_VAL then
+    local old = number(field(job, "time_limit"), 32)
+    if old == nil or new > old then return true end
+  end
+  if not resized(change) then return false end
+  for _, name in ipairs(names) do
+    local partition = CONFIG.partitions[name]
+    local before, after = asked(job, partition), asked(merged(change, job), partition)
+    if after.nodes > before.nodes or after.devices > before.devices or after.cores > before.cores then return true end
+  end
+  return false
+end
+
 local function modify(change, job, list, uid)
   if CONFIG.hub_uids[uid] then return slurm.SUCCESS end
   local state = read_state()
@@ -350,6 +378,8 @@ local function modify(change, job, list, uid)
   end
   if moves(change, job) then return refuse("moved") end
   if not readable(text(field(change, "comment"))) then return refuse("comment") end
+  if grows(change, job, ours_of(partitions_of(job, list))) then return refuse("grown") end
+  bound_nodes(change, job)
   if CONFIG.licence and state and (field(change, "licenses") ~= nil or resized(change)) then
     local both = merged(change, job)
     local licenses = field(change, "licenses")

@@ -1,0 +1,208 @@
+"""A user of the cluster who changes a job behind the hub's back, or writes it so that it might harm the others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.clusters import ClusterBench, found_on_cluster
+from tests.unit.scripted import T0
+
+from fabrique.apps.jobs.models import Run, RunState
+from fabrique.apps.ledger import services as ledger
+from fabrique.apps.ledger.verify import verify
+from fabrique.core import booking
+from fabrique.core.units import unit
+from fabrique.engines.slurm.files.render import LET_GO, OWNER
+from fabrique.engines.slurm.model import QueuedJob, Tres
+
+H100 = unit("acc-ms:h100-sxm")
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def bench(db: None, settings: Any, tmp_path: Path) -> ClusterBench:
+    settings.HOME = tmp_path / "home"
+    return ClusterBench(found_on_cluster(settings.HOME))
+
+
+def held(bench: ClusterBench) -> int:
+    return ledger.balance(booking.account(str(bench.project.allocations.get().id), "held"), H100)
+
+
+def changed(bench: ClusterBench, job_id: int, **more: Any) -> QueuedJob:
+    """`scontrol update` by its owner."""
+    bench.slurm.queue[job_id] = job = replace(bench.slurm.queue[job_id], **more)
+    return job
+
+
+def wide(gpus: int) -> Tres:
+    return Tres(cores=4, memory_mb=1_000, nodes=1, gpus={"": gpus})
+
+
+# --- what is changed after it was released ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"limit_ms": 3_600_000}, {"asked": wide(2)}, {"asked": replace(wide(1), cores=8)}],
+    ids=["time", "gpu", "core"],
+)
+def test_a_released_job_that_asks_for_more_is_decided_on_anew(bench: ClusterBench, more: dict[str, Any]) -> None:
+    """Its hold was for less: what it then takes would be at the hub's cost."""
+    job = bench.slurm.sbatch(1)
+    bench.turn()
+    assert (bench.slurm.released, held(bench)) == ([job.handle], 600_000)
+    changed(bench, 1, **more)
+    bench.turn()
+    assert bench.slurm.released == [job.handle, job.handle]
+    assert Run.objects.filter(state=RunState.ABANDONED).count() == 1
+    run = Run.objects.get(state=RunState.PLANNED)
+    asked = bench.slurm.queue[1]
+    assert held(bench) == (asked.limit_ms or 0) * asked.asked.devices
+    assert run.share_milli == asked.asked.devices * 1000
+    bench.turn(10_000)
+    assert bench.slurm.released == [job.handle, job.handle]
+    assert verify().ok
+
+
+def test_what_the_budget_does_not_cover_waits_though_it_was_released(bench: ClusterBench) -> None:
+    bench.slurm.sbatch(1)
+    bench.turn()
+    changed(bench, 1, limit_ms=None)
+    bench.turn()
+    assert bench.slurm.queue[1].held
+    assert (bench.status(bench.row("1")), held(bench)) == ("pending", 0)
+
+
+def test_a_change_is_remembered_until_slurm_has_taken_the_job_back(bench: ClusterBench, monkeypatch: Any) -> None:
+    bench.slurm.sbatch(1)
+    bench.turn()
+    hold = bench.slurm.hold
+    changed(bench, 1, limit_ms=None)
+
+    def away(intents: Any) -> None:
+        bench.slurm.down = True
+        bench.slurm._up()
+
+    monkeypatch.setattr(bench.slurm, "hold", away)
+    bench.turn()
+    bench.slurm.down = False
+    monkeypatch.setattr(bench.slurm, "hold", hold)
+    bench.turn()
+    assert bench.slurm.queue[1].held and held(bench) == 0
+
+
+def test_one_that_asks_for_less_goes_on(bench: ClusterBench) -> None:
+    job = bench.slurm.sbatch(1)
+    bench.turn()
+    changed(bench, 1, limit_ms=300_000, name="other")
+    bench.turn()
+    assert bench.slurm.released == [job.handle]
+    assert Run.objects.get().state == RunState.PLANNED
+
+
+def test_one_that_has_started_meanwhile_is_left(bench: ClusterBench) -> None:
+    bench.slurm.sbatch(1)
+    bench.turn()
+    changed(bench, 1, limit_ms=3_600_000)
+    bench.slurm.starts(1, bench.now)
+    bench.turn()
+    assert bench.status(bench.row("1")) == "running"
+
+
+# --- what Slurm would not start takes no room ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({"dependency": "afterok:7(unfulfilled)"}, "wait.other-job"),
+        ({"eligible_ms": T0 + 86_400_000}, "wait.not-before"),
+        ({"comment": OWNER}, "wait.owner"),
+    ],
+    ids=["dependency", "begin", "hold"],
+)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_slurm_would_not_start_holds_no_room(
+    bench: ClusterBench, more: dict[str, Any], code: str, when: str
+) -> None:
+    """Else one user's jobs with a dependency that never comes would keep the whole machine idle, for nothing."""
+    whole = {"asked": Tres(cores=4, nodes=2, gpus={"": 8})}
+    more = more | ({"priority": 0} if "comment" in more else {})
+    bench.slurm.sbatch(1, **whole, **(more if when == "before" else {}))
+    bench.turn()
+    if when == "after":
+        changed(bench, 1, **more)
+        bench.turn()
+    other = bench.slurm.sbatch(2, **whole)
+    bench.turn()
+    assert bench.slurm.released[-1] == other.handle
+    assert bench.slurm.queue[1].held
+    row = bench.row("1")
+    assert (row.status, row.reason["code"]) == ("pending", code)
+    bench.slurm.starts(2, bench.now)
+    bench.turn()
+    bench.slurm.ends(2, bench.now + 1_000)
+    changed(bench, 1, dependency="", eligible_ms=T0, comment=LET_GO)
+    bench.turn(2_000)
+    bench.turn()
+    assert bench.slurm.released[-1] == bench.slurm.queue[1].handle
+    assert held(bench) == 8 * 600_000
+    assert verify().ok
+
+
+# --- what nobody should write -------------------------------------------------------------------------------------
+
+HUGE = 1 << 53
+WORST: dict[str, dict[str, Any]] = {
+    "a name of control signs": {"name": "a\nb\x00\x1b[31m\u202e\ud800" + "x" * 10_000},
+    "no name": {"name": ""},
+    "our name": {"name": "?run-" + "0" * 32},
+    "a login of ours": {"user": "root"},
+    "no login": {"user": ""},
+    "everything": {"asked": Tres(cores=HUGE, memory_mb=HUGE, nodes=HUGE, gpus={"": HUGE})},
+    "nothing": {"asked": Tres()},
+    "for ever": {"limit_ms": HUGE},
+    "no time": {"limit_ms": 0},
+    "from the end of time": {"submitted_ms": HUGE},
+    "since the beginning": {"submitted_ms": 1_000},
+    "not before the end": {"eligible_ms": HUGE},
+    "many partitions": {"partition": ",".join(["gpu", "nowhere", "", "flex"] * 100)},
+    "a word in an account": {"account": "proteins' OR 1=1 --"},
+    "another's account": {"account": "\x00\ud800é" * 100},
+    "comments": {"comment": "fabrique: \x00\ud800" * 1_000, "admin_comment": OWNER + "\x00"},
+    "dependencies": {"dependency": "after:1(unfulfilled)," * 10_000},
+    "an array": {"array_id": 7, "task_ids": tuple(range(65_536)), "tasks": 65_536},
+    "a task without an array": {"array_task": 4_294_967_294},
+    "a qos": {"qos": "\ud800"},
+    "odd counts": {"priority": HUGE, "nice": -HUGE, "restarts": HUGE},
+}
+
+
+@pytest.mark.parametrize("worst", WORST, ids=str)
+@pytest.mark.parametrize("begins", [False, True], ids=["waits", "runs"])
+def test_one_bad_job_stops_no_other(
+    bench: ClusterBench, worst: str, begins: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    fields = dict(WORST[worst])
+    if begins:
+        fields |= {"state": "RUNNING", "started_ms": T0, "given": fields.get("asked", wide(1)), "task_ids": ()}
+    bench.slurm.queue[1] = replace(bench.slurm.sbatch(1), **fields)
+    others = [bench.slurm.sbatch(2), bench.slurm.sbatch(3)]
+    for _ in range(3):
+        turn = bench.turn(2_000)
+        assert turn.silent == {}
+    assert {job.handle for job in others} <= set(bench.slurm.released)
+    assert not [record for record in caplog.records if record.exc_info], caplog.text
+    for job_id in (2, 3):
+        bench.slurm.starts(job_id, bench.now)
+    bench.turn()
+    for job_id in (2, 3):
+        bench.slurm.ends(job_id, bench.now, exit_code=0)
+    del bench.slurm.queue[1]
+    bench.turn(2_000)
+    assert [bench.status(bench.row(str(n))) for n in (2, 3)] == ["completed", "completed"]
+    assert verify().ok
