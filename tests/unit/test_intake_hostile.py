@@ -10,10 +10,12 @@ import pytest
 from tests.unit.clusters import ClusterBench, found_on_cluster
 from tests.unit.scripted import T0
 
+from fabrique.apps.jobs import services as jobs
 from fabrique.apps.jobs.models import Run, RunState
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.ledger.verify import verify
 from fabrique.core import booking
+from fabrique.core.errors import FabriqueError
 from fabrique.core.units import unit
 from fabrique.engines.slurm.files.render import LET_GO, OWNER
 from fabrique.engines.slurm.model import QueuedJob, Tres
@@ -152,6 +154,21 @@ def test_what_slurm_would_not_start_holds_no_room(
     assert bench.slurm.released[-1] == bench.slurm.queue[1].handle
     assert held(bench) == 8 * 600_000
     assert verify().ok
+
+
+def test_a_job_that_slurm_will_not_cancel_stops_no_other(bench: ClusterBench, monkeypatch: Any) -> None:
+    """A part of a heterogeneous job: the whole cluster would be taken for silent, for a day."""
+
+    def refuse(intent: str, grace_ms: int) -> None:
+        raise FabriqueError("engine.refused", why="Operation not permitted on individual component")
+
+    bench.slurm.sbatch(1, limit_ms=None)
+    bench.turn()
+    jobs.cancel(bench.row("1"), bench.person, now=bench.now)
+    monkeypatch.setattr(bench.slurm, "cancel", refuse)
+    other = bench.slurm.sbatch(2)
+    assert bench.turn().silent == {}
+    assert bench.slurm.released == [other.handle]
 
 
 # --- what nobody should write -------------------------------------------------------------------------------------

@@ -159,6 +159,19 @@ def test_it_goes_where_there_is_room(at_door: Ask) -> None:
     assert (one.code, one.set["partition"]) == (0, "gpu")
 
 
+def test_a_heterogeneous_batch_job_is_refused(at_door: Ask) -> None:
+    """Slurm releases its parts together, whatever the hub decided on each; and the later parts have no script."""
+    part = {"account": "p-1", "tres_per_node": "gpu:1"}
+    first, whole, theirs = at_door(
+        submit({**part, "het_job_offset": 0}), submit({**part, "het_job_offset": NO_VAL}),
+        submit({**part, "account": "site", "het_job_offset": 0}),
+    )  # fmt: skip
+    assert (first.code, "heterogeneous" in first.told[0]) == (2050, True)
+    assert (whole.set["admin_comment"], theirs.set) == (HELD, {})
+    srun = at_door(*(submit({**part, "het_job_offset": n, "tres_per_node": "gpu:2", **INTERACTIVE}) for n in range(4)))
+    assert [a.code for a in srun] == [0, 0, 0, 2050]  # each part is let in as far as there is room
+
+
 def test_under_all_a_stranger_is_told_so(at_door: Ask) -> None:
     (one,) = at_door(submit({"account": "site", **INTERACTIVE}), hold="all")
     assert (one.code, "site is not an account" in one.told[0]) == (2050, True)

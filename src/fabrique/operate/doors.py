@@ -111,7 +111,17 @@ class Doors:
             if some := [run for run in again if ahead.is_ahead(run) is early]:
                 self._let_go(some, early=early)
         for handle in sorted(taken.waiting & intake.cancelled(self.name, since_ms=now - CANCELLED_MS)):
+            self._cancel(handle)
+
+    def _cancel(self, handle: str) -> None:
+        """One that Slurm will not cancel, such as a part of a heterogeneous job, stops no other."""
+        assert self.door is not None  # noqa: S101 - only called with one
+        try:
             self.door.cancel(handle, 0)
+        except FabriqueError as error:
+            if error.code != "engine.refused":
+                raise
+            log.warning("engine %s cancels no %s: %s", self.name, handle, error)
 
     def release(
         self, intents: Sequence[Intent], again: Sequence[Run], epoch: int, *, now: int, early: bool = False

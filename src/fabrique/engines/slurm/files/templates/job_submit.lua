@@ -38,6 +38,8 @@ local SAID = {
               "ce commentaire est illisible ; un consentement s’écrit : #fabrique tolerance: 10%%" },
   grown = { "this job may start at any moment: hold it first (scontrol hold), then change it",
             "ce travail peut démarrer à tout moment : retenez-le d’abord (scontrol hold), puis changez-le" },
+  parts = { "heterogeneous batch jobs can't be taken here; submit their parts as jobs of their own",
+            "les travaux hétérogènes ne sont pas admis ici ; soumettez leurs parties séparément" },
   choice = { "alternatives of licences can't be taken here", "des licences au choix ne sont pas admises ici" },
   broken = { "the submission could not be judged; tell the operators",
              "la soumission n’a pas pu être jugée ; prévenez les exploitants" },
@@ -310,6 +312,8 @@ local function submit(job, list, uid)
     return slurm.SUCCESS
   end
   if field(job, "script") == nil then return admit(job, account, names, state) end
+  -- Slurm releases and starts the parts of such a job together, and each would need the hub's word
+  if number(field(job, "het_job_offset"), 32) then return refuse("parts") end
   job.admin_comment = number(field(job, "priority"), 32) == 0 and OWNER or HELD
   job.priority = 0
   return slurm.SUCCESS
