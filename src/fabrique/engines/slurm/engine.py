@@ -101,8 +101,9 @@ class SlurmEngine(OwnDoor):
             found = {run.intent: seen for run in runs if (seen := self._kept(run)) is not None}
             if len(found) == len(set(intents)):
                 return [found[intent] for intent in intents]
-            look = self._sight.look()
             left = [run for run in runs if run.intent not in found]
+            self._sight.know(run.intent for run in left)
+            look = self._sight.look()
             found |= {run.intent: seen for run in left if (seen := self._there(run, look)) is not None}
             gone = [run for run in left if run.intent not in found]
             found |= self._gone(gone, look) if gone else {}

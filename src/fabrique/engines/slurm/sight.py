@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, TypeVar
@@ -30,6 +30,7 @@ J = TypeVar("J", QueuedJob, Record)
 _DAY_MS: Final = 86_400_000
 _PAST_MS: Final = 31 * _DAY_MS  # how far back a job is looked for by its name
 _BORN: Final = ".born"
+_APART_MS: Final = 600_000  # at most, between our clock and Slurm's at a submission
 
 
 class Look:
@@ -67,6 +68,7 @@ class _Owner:
     user: str
     account: str
     job: int | None
+    at_ms: int = 0  # when Slurm took it
 
 
 class Sight:
@@ -80,6 +82,7 @@ class Sight:
         self._look: Look | None = None
         self._nodes: tuple[int, Sequence[Node]] | None = None
         self._owners: dict[str, _Owner] = {}
+        self._named: dict[int, str] = {}  # Slurm's id of a job of ours -> the name that we gave it
         self._missing: dict[str, int] = {}
         self._born: int | None = None
 
@@ -115,7 +118,13 @@ class Sight:
     # --- whose it is ----------------------------------------------------------------------------------------------
 
     def vouched(self, one: J) -> J:
-        """The job as it is, or with a `?` before its name where that is one of ours and somebody else chose it."""
+        """The job as it is, or with a `?` before its name where that is one of ours and somebody else chose it.
+
+        One of ours that its owner has renamed bears the name that we gave it.
+        """
+        given = self._named.get(one.job_id)
+        if given is not None and given != one.name and self._was_given(given, one):
+            return replace(one, name=given)
         if not one.name.startswith(OURS) or self._is_ours(one):
             return one
         return replace(one, name=f"?{one.name}")
@@ -128,12 +137,26 @@ class Sight:
         is_his = owner.user == one.user and owner.account.lower() == one.account.lower()
         return is_his and owner.job in (None, one.job_id)
 
+    def _was_given(self, intent: str, one: QueuedJob | Record) -> bool:
+        """Whether the job of that id is the one that we submitted: ids come again where a controller lost its state."""
+        owner = self._owner(intent)
+        is_then = owner is not None and abs(one.submitted_ms - owner.at_ms) <= _APART_MS
+        return is_then and self._is_ours(replace(one, name=intent))
+
     def _owner(self, intent: str) -> _Owner | None:
         """None is asked again: another process of the hub may adopt it."""
         found = self._owners.get(intent) or self._read_owner(intent)
         if found is not None:
             self._owners[intent] = found
+            if found.job is not None:
+                self._named[found.job] = intent
         return found
+
+    def know(self, intents: Iterable[str]) -> None:
+        """Runs of ours whose jobs are known by their ids from now on, whatever they call themselves."""
+        for intent in intents:
+            if intent.startswith(OURS):
+                self._owner(intent)
 
     def expect(self, intent: str, user: str, account: str) -> None:
         """A run of ours whose order may be lost: it is this user's, in this account, by the hub's own books."""
@@ -150,12 +173,14 @@ class Sight:
         if order is None:
             return None
         submitted = run.read(folder.SUBMITTED)
-        job = None if submitted is None else int(submitted["job"])
-        return _Owner(str(order.get("user", "")), str(order.get("account", "")), job)
+        job, at_ms = (None, 0) if submitted is None else (int(submitted["job"]), int(submitted.get("at", 0)))
+        return _Owner(str(order.get("user", "")), str(order.get("account", "")), job, at_ms)
 
     def learn(self, intent: str) -> None:
         """Its folder changed."""
-        self._owners.pop(intent, None)
+        known = self._owners.pop(intent, None)
+        if known is not None and known.job is not None:
+            self._named.pop(known.job, None)
 
     # --- what the accounting knows --------------------------------------------------------------------------------
 
