@@ -10,6 +10,7 @@ from typing import Any
 from tests.unit.scripted import T0, Bench, Engine
 
 from fabrique.apps import this_hub
+from fabrique.apps.access.models import Project
 from fabrique.apps.jobs.models import Job
 from fabrique.apps.provision.models import GivenName, NameSort, Place
 from fabrique.core.errors import FabriqueError
@@ -164,12 +165,17 @@ class ClusterBench(Bench):
     def form(self) -> dict[str, object]:
         return {"kind": "h100-sxm", "hours": "100"}
 
-    def name_account(self) -> None:
-        given = GivenName.objects.create(
-            engine="lab", sort=NameSort.ACCOUNT, name=ACCOUNT, project=self.project, given_ms=T0
-        )
-        for allocation in self.project.allocations.all():
+    def name_account(self, name: str = ACCOUNT, project: Project | None = None) -> None:
+        project = project or self.project
+        given = GivenName.objects.create(engine="lab", sort=NameSort.ACCOUNT, name=name, project=project, given_ms=T0)
+        for allocation in project.allocations.all():
             Place.objects.create(engine="lab", allocation=allocation, account=given)
+
+    def another(self, account: str) -> Project:
+        """Another project as large, with its own account there."""
+        project = self._project("bo@loop.example")[1]
+        self.name_account(account, project)
+        return project
 
     def row(self, outside_id: str) -> Job:
         return Job.objects.filter(outside_id=outside_id).latest("number")

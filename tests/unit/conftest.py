@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.unit import lua
+from tests.unit.lua import Ask
 
 from fabrique.core import booking
 from fabrique.core.admission.filter import charges
@@ -321,3 +324,11 @@ def desk(db: None) -> Desk:
     script = b"#!/bin/sh\n#fabrique walltime: 10m\necho hello\n"
     job = jobs.submit(persons["pi"], project.code, script, {}, now=now)
     return Desk(persons, project, job, made[1])
+
+
+@pytest.fixture(params=["lua5.1", "lua5.3"])
+def at_door(request: pytest.FixtureRequest, tmp_path: Path, missing: Callable[[str], None]) -> Ask:
+    """The door under either Lua, the hub's state being fresh."""
+    if shutil.which(request.param) is None:
+        missing(f"{request.param} is not installed")
+    return lua.at_door(tmp_path, request.param)

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fabrique.engines.slurm.files import door
+from fabrique.engines.slurm.files.door import AccountRoom, PartitionRoom
 from fabrique.engines.slurm.files.render import LUA, Choice, PartitionPower, _lua, generate
 
 NO_VAL, NO_VAL16, INFINITE = 4294967294, 65534, 4294967295
@@ -126,3 +129,20 @@ def ask(folder: Path, chosen: Choice, calls: Sequence[Mapping[str, Any]], *, lua
             answers.append(Answer(code, fields, tuple(told)))
     assert len(answers) == sum("loses" not in call for call in calls), done.stdout
     return answers
+
+
+Ask = Callable[..., list[Answer]]
+
+
+def at_door(folder: Path, lua: str) -> Ask:
+    """`at_door(…)(*calls, age_s=…, **choice)`: their answers; what the hub says is so old, below 0 it is left alone."""
+
+    def run(*calls: Any, age_s: int = 0, licences: int | None = 900, **chosen: Any) -> list[Answer]:
+        accounts = [AccountRoom("p-1", 8, 96), AccountRoom("p-0", 0, 0)]
+        partitions = [PartitionRoom("gpu", 12, 400, 4_000), PartitionRoom("flex", 4, 50, 2_000)]
+        if age_s >= 0:
+            now = (time.time() - age_s) * 1000
+            door.write(folder / "door", int(now), accounts, partitions, licences)
+        return ask(folder, choice(folder, **chosen), calls, lua=lua)
+
+    return run

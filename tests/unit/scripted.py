@@ -102,8 +102,8 @@ class Bench:
         meter = ModelledMeter(model, 2, lambda: ProcessorTimes(self.busy_ms, 2 * (self.now - T0) + 1))
         return loops.Loop(self.here, {"local": self.engine}, Metering([meter], self.here), lambda: self.now)
 
-    def _project(self) -> tuple[Person, Project]:
-        person = people.create_person("Ana", "ana@loop.example", now=T0)
+    def _project(self, email: str = "ana@loop.example") -> tuple[Person, Project]:
+        person = people.create_person("Ana", email, now=T0)
         mode = access.find_mode("lasalle_startup", now=T0)
         form: dict[str, object] = {
             "title": "Loop", "summary": "s", "organisation_kind": "startup", "country": "CA", "founded": "2025-01-01",

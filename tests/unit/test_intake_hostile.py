@@ -115,6 +115,47 @@ def test_one_that_has_started_meanwhile_is_left(bench: ClusterBench) -> None:
     assert bench.status(bench.row("1")) == "running"
 
 
+# --- whose account it is ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("released", [False, True], ids=["waits", "released"])
+def test_a_job_that_is_moved_to_another_account_is_paid_from_that_one(bench: ClusterBench, released: bool) -> None:
+    first, second = bench.project, bench.another("genes")
+    bench.slurm.sbatch(1, limit_ms=600_000 if released else None)
+    bench.turn()
+    assert bench.row("1").project == first
+    changed(bench, 1, account="genes", limit_ms=600_000)
+    for _ in range(3):
+        bench.turn()
+    row = bench.row("1")
+    assert (row.project, row.allocation.project, row.status) == (second, second, "starting")
+    assert held(bench) == 0
+    assert len(set(bench.slurm.released)) == 1
+    assert verify().ok
+
+
+@pytest.mark.parametrize("released", [False, True], ids=["waits", "released"])
+def test_one_that_is_moved_to_a_stranger_s_account_is_nobody_s_here(bench: ClusterBench, released: bool) -> None:
+    bench.slurm.sbatch(1, limit_ms=600_000 if released else None)
+    bench.turn()
+    changed(bench, 1, account="strangers", limit_ms=600_000)
+    for _ in range(3):
+        bench.turn(2_000)
+    job = bench.slurm.queue[1]
+    assert (bench.row("1").status, held(bench), job.held) == ("cancelled", 0, True)
+    assert bench.loop._doors._taken.strays[job.handle].params == {"account": "strangers"}
+    assert bench.slurm.cancelled == []
+
+
+def test_a_stranger_s_job_is_taken_in_once_its_account_is_known(bench: ClusterBench) -> None:
+    job = bench.slurm.sbatch(1, account="genes")
+    bench.turn()
+    assert bench.slurm.released == []
+    bench.another("genes")
+    bench.turn(60_000)
+    assert bench.slurm.released == [job.handle]
+
+
 # --- what Slurm would not start takes no room ---------------------------------------------------------------------
 
 

@@ -78,7 +78,7 @@ class Doors:
                 self._held(taken.loose)
             grown = [run for run in runs if run.handle in taken.changed]
             if grown and self.recall(grown, epoch, now=now):  # its hold was for less: it is decided on anew
-                self.intake.decided_anew(taken.changed)
+                self.intake.decided_anew(taken.changed, now=now)
             self._repeat(taken, runs, now=now)
         except FabriqueError as error:
             if error.code == "lease.lost":

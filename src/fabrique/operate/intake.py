@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, runtime_checkable
 
@@ -17,6 +17,7 @@ from fabrique.apps.jobs import admission, intake, specs
 from fabrique.apps.jobs.intake import Came
 from fabrique.apps.jobs.models import Job, Run
 from fabrique.apps.this_hub import ThisHub
+from fabrique.core.clock import has_passed
 from fabrique.core.job import MILLI, JobSpec, JobState
 from fabrique.core.reasons import Reason, reason
 from fabrique.definitions.cluster import Cluster, ClusterPartition
@@ -32,6 +33,7 @@ log = logging.getLogger("fabrique.loop")
 
 FOR_EVER_MS: Final = 366 * 86_400_000  # what a job without a limit is taken to ask for: no budget covers it
 TASKS_AT_ONCE: Final = 1_000  # of one pending array: the others come as these go
+STRAYS_MS: Final = 60_000  # whose a stranger's job is, is asked again so often
 _NAME_MOST: Final = 80
 _CONSENT: Final = re.compile(r"#fabrique tolerance: ?([0-9.]{1,8}%)", re.ASCII)
 _MOST: Final = 1 << 20  # of anything that one job has: beyond it, somebody counts in other units, and sums overflow
@@ -72,7 +74,10 @@ class Intake:
         self.here, self.cluster, self.project_of = here, cluster, project_of
         self._rows: dict[str, Job] = {}  # handle -> its row, as it was last looked at
         self._specs: dict[str, JobSpec] = {}
+        self._accounts: dict[str, tuple[str, str]] = {}  # handle -> the account and QoS by which its row was looked at
+        self._moving: dict[str, tuple[Came, Project | None]] = {}  # as soon as they were taken back
         self._strays: dict[str, Reason] = {}
+        self._strays_at = 0
         self._own: set[str] = set()  # intents at the engine that have a run here
 
     def look(self, door: Door, runs: Sequence[Run], *, now: int) -> Taken:
@@ -82,10 +87,15 @@ class Intake:
         taken = Taken()
         self._rows = {h: row for h, row in self._rows.items() if h in came}
         self._specs = {h: spec for h, spec in self._specs.items() if h in came}
+        self._accounts = {h: name for h, name in self._accounts.items() if h in came}
+        if has_passed(self._strays_at, STRAYS_MS, now=now):  # an account may be known by now
+            self._strays_at = now
+            self._strays = {h: why for h, why in self._strays.items() if h in self._accounts}
         self._strays = {h: why for h, why in self._strays.items() if h in came}
         self._meet([c for h, c in came.items() if h not in self._rows and h not in self._strays], taken, now=now)
-        taken.strays = dict(self._strays)
         counted = {run.handle for run in runs}
+        self._follow(came, counted, taken, now=now)
+        taken.strays = dict(self._strays)
         for handle, row in self._rows.items():
             one = came[handle]
             before = self._specs.get(handle) or specs.needs(row)
@@ -106,10 +116,12 @@ class Intake:
         self._farewell(door, came, now=now)
         return taken
 
-    def decided_anew(self, handles: Iterable[str]) -> None:
-        """They were taken back: what they ask for now is what they are admitted with next."""
+    def decided_anew(self, handles: Iterable[str], *, now: int) -> None:
+        """They were taken back: what they ask for now, from whom, is what they are admitted with next."""
         for handle in handles:
             self._specs.pop(handle, None)
+            if handle in self._moving:
+                self._move(*self._moving[handle], now=now)
 
     def _orphans(self, door: Door) -> list[QueuedJob]:
         """Jobs that we submitted and know nothing of any more, after a restore: from now on they came by the door."""
@@ -140,6 +152,29 @@ class Intake:
                 taken.new += 1
             else:
                 self._strays[handle] = made
+
+    def _follow(self, came: Mapping[str, Came], counted: Collection[str], taken: Taken, *, now: int) -> None:
+        """Whoever moved a job to another account pays from that one; one that was released is taken back first."""
+        waits = [came[h] for h in self._rows if came[h].started_ms is None]
+        moved = [c for c in waits if self._accounts.get(c.handle) != (c.account, c.qos)]
+        projects = self._projects(moved)
+        self._moving = {}
+        for one in moved:
+            row, project = self._rows[one.handle], projects.get(one.handle)
+            if project is not None and project.pk == row.project_id:
+                self._accounts[one.handle] = one.account, one.qos
+            elif one.handle in counted:
+                taken.changed.add(one.handle)
+                self._moving[one.handle] = one, project
+            else:
+                self._move(one, project, now=now)
+
+    def _move(self, one: Came, project: Project | None, *, now: int) -> None:
+        self._accounts[one.handle] = one.account, one.qos
+        why = intake.move(self._rows[one.handle], one, project, now=now)
+        if why is not None:
+            self._strays[one.handle] = why
+            del self._rows[one.handle]
 
     def _projects(self, came: Iterable[Came]) -> dict[str, Project]:
         by_name: dict[tuple[str, str], Project | None] = {}

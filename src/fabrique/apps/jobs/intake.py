@@ -153,6 +153,24 @@ def _as_asked(came: Came, job: Job, run: Run | None) -> Came:
     return replace(came, spec=replace(came.spec, walltime_ms=int(job.spec["walltime_ms"])))
 
 
+@transaction.atomic
+def move(job: Job, came: Came, project: Project | None, *, now: int) -> Reason | None:
+    """The job waits in another account at the engine: its project pays from now on. Where nobody can, it is closed here
+    and the reason answered: it is a stray.
+    """
+    allocation, why = (None, None) if project is None else _allocation(came.spec, project, now=now)
+    if project is None or allocation is None:
+        whose = reason("quarantine.account", account=came.account)
+        why = why or (whose if project is None else reason("quarantine.allocation", project=project.code))
+        close(job, JobState.CANCELLED, why, now=now)
+        return why
+    told = {} if why is None else why.as_json()
+    waits = Job.objects.filter(pk=job.pk, status=JobState.PENDING.value)
+    if waits.update(project=project, allocation=allocation, reason=told, forecast={}, changed_ms=now):
+        job.project, job.allocation = project, allocation
+    return None
+
+
 def gone(engine: str, handles: Collection[str]) -> list[Job]:
     """Those that came by this door and wait, and are not among `handles`."""
     waits = Job.objects.filter(door=engine, status=JobState.PENDING.value)
