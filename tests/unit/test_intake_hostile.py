@@ -11,7 +11,7 @@ from tests.unit.clusters import ClusterBench, found_on_cluster
 from tests.unit.scripted import T0
 
 from fabrique.apps.jobs import services as jobs
-from fabrique.apps.jobs.models import Run, RunState
+from fabrique.apps.jobs.models import Job, Run, RunState
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.ledger.verify import verify
 from fabrique.core import booking
@@ -195,6 +195,49 @@ def test_what_slurm_would_not_start_holds_no_room(
     assert bench.slurm.released[-1] == bench.slurm.queue[1].handle
     assert held(bench) == 8 * 600_000
     assert verify().ok
+
+
+@pytest.mark.parametrize("why", ["QOSMaxJobsPerUserLimit", "ReqNodeNotAvail,_UnavailableNodes:n1", "BadConstraints"])
+def test_what_slurm_keeps_for_a_reason_of_its_own_takes_no_room_for_long(bench: ClusterBench, why: str) -> None:
+    """One user's jobs on a drained node, or beyond a limit of theirs, would keep the machine from the others."""
+    whole = {"asked": Tres(cores=4, nodes=2, gpus={"": 8})}
+    first, other = bench.slurm.sbatch(1, **whole), bench.slurm.sbatch(2, **whole)
+    bench.turn()
+    assert bench.slurm.released == [first.handle]
+    changed(bench, 1, reason=why)
+    bench.turn()
+    bench.turn(9_000)
+    assert bench.slurm.released == [first.handle]
+    bench.turn(2_000)
+    assert bench.slurm.released == [first.handle, other.handle]
+    assert bench.slurm.queue[1].held and held(bench) == 8 * 600_000
+    bench.turn()
+    assert bench.row("1").reason["code"] == "wait.cluster"
+    bench.slurm.starts(2, bench.now)
+    bench.turn()
+    bench.slurm.ends(2, bench.now + 1_000)
+    changed(bench, 1, reason="JobHeldAdmin")
+    bench.turn(30_000)
+    assert len(bench.slurm.released) == 2
+    bench.turn(31_000)
+    assert bench.slurm.released[2:] == [first.handle]
+    assert verify().ok
+
+
+@pytest.mark.parametrize("why", ["Resources", "Priority", "Licenses", ""])
+def test_what_waits_for_room_keeps_its_place(bench: ClusterBench, why: str) -> None:
+    job = bench.slurm.sbatch(1)
+    bench.turn()
+    changed(bench, 1, reason=why)
+    for _ in range(5):
+        bench.turn(60_000)
+    assert bench.slurm.released == [job.handle] and not bench.slurm.queue[1].held
+
+
+def test_an_array_takes_no_more_room_than_it_may_run_at_once(bench: ClusterBench) -> None:
+    bench.slurm.sbatch(7, array_id=7, task_ids=tuple(range(1, 9)), tasks=8, tasks_at_once=2)
+    bench.turn()
+    assert Job.objects.count() == 2 and len(bench.slurm.released) == 2
 
 
 def test_a_job_that_slurm_will_not_cancel_stops_no_other(bench: ClusterBench, monkeypatch: Any) -> None:

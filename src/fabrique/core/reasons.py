@@ -22,6 +22,7 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "wait.behind": ("job",),
     "wait.not-before": ("time",),
     "wait.owner": (),
+    "wait.cluster": ("time",),
     "wait.other-job": (),
     "wait.engine": ("engine",),
     "wait.account": ("engine",),

@@ -22,6 +22,7 @@ SENTENCES: Final[dict[str, str]] = {
     "wait.behind": msg("Waiting behind job {job}, which was there first."),
     "wait.not-before": msg("Waiting for the time you asked for: not before {time}."),
     "wait.owner": msg("Held by its owner, who says when it may go on."),
+    "wait.cluster": msg("The cluster did not start it for a reason of its own; it is tried again at {time}."),
     "wait.other-job": msg("Waiting for another job, as you asked the cluster."),
     "wait.engine": msg("Waiting for the engine {engine}, which does not answer."),
     "wait.account": msg("Waiting for the project's account on {engine}: its operator makes it."),

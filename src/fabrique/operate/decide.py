@@ -61,6 +61,8 @@ def why_it_waits(ask: Asked, why: Reason, books: Books) -> Reason:
     """
     if why.code == "wait.not-before" and ask.spec.not_before_ms in _WORDS:
         return reason(_WORDS[ask.spec.not_before_ms])
+    if why.code == "wait.not-before" and ask.job.door and (ask.spec.not_before_ms or 0) % 1_000:
+        return reason("wait.cluster", time=why.params["time"])
     if why.code != "wait.budget-held":
         return why
     unit, (wanted, room) = Unit(str(why.params["unit"])), (int(str(why.params[n])) for n in ("asked", "available"))

@@ -33,9 +33,15 @@ log = logging.getLogger("fabrique.loop")
 
 FOR_EVER_MS: Final = 366 * 86_400_000  # what a job without a limit is taken to ask for: no budget covers it
 TASKS_AT_ONCE: Final = 1_000  # of one pending array: the others come as these go
+PATIENCE_MS: Final = 10_000  # a released job that Slurm keeps for a reason of its own, such as a limit of its user
+BACK_OFF_MS, LONGEST_MS = 60_000, 86_400_000  # is taken back, and tried again after so long, twice as long each time
 STRAYS_MS: Final = 60_000  # whose a stranger's job is, is asked again so often
 _NAME_MOST: Final = 80
 _CONSENT: Final = re.compile(r"#fabrique tolerance: ?([0-9.]{1,8}%)", re.ASCII)
+# What a released job may wait for in Slurm, and holds its place in the plan: there is room by our count.
+_ITS_TURN: Final = frozenset(
+    "Resources Priority Licenses BeginTime JobArrayTaskLimit Cleaning Prolog JobHeldUser JobHeldAdmin".split()
+)
 _MOST: Final = 1 << 20  # of anything that one job has: beyond it, somebody counts in other units, and sums overflow
 ProjectOf = Callable[[str, str, str], Project | None]  # of (engine, account, qos)
 
@@ -78,12 +84,16 @@ class Intake:
         self._moving: dict[str, tuple[Came, Project | None]] = {}  # as soon as they were taken back
         self._strays: dict[str, Reason] = {}
         self._strays_at = 0
+        self._stuck: dict[str, int] = {}  # handle -> since when Slurm keeps it, though it was released
+        self._barred: dict[str, tuple[int, int]] = {}  # handle -> until when it is not tried again, how often it was
         self._own: set[str] = set()  # intents at the engine that have a run here
 
     def look(self, door: Door, runs: Sequence[Run], *, now: int) -> Taken:
         """Raises what the engine raises."""
         shown = [*door.arrivals(), *self._orphans(door)]
         came = {c.handle: c for job in shown for c in came_of(self.cluster, job, now)}
+        counted = {run.handle for run in runs}
+        self._bar(shown, came, counted, now=now)
         taken = Taken()
         self._rows = {h: row for h, row in self._rows.items() if h in came}
         self._specs = {h: spec for h, spec in self._specs.items() if h in came}
@@ -93,7 +103,6 @@ class Intake:
             self._strays = {h: why for h, why in self._strays.items() if h in self._accounts}
         self._strays = {h: why for h, why in self._strays.items() if h in came}
         self._meet([c for h, c in came.items() if h not in self._rows and h not in self._strays], taken, now=now)
-        counted = {run.handle for run in runs}
         self._follow(came, counted, taken, now=now)
         taken.strays = dict(self._strays)
         for handle, row in self._rows.items():
@@ -152,6 +161,21 @@ class Intake:
                 taken.new += 1
             else:
                 self._strays[handle] = made
+
+    def _bar(self, shown: Sequence[QueuedJob], came: dict[str, Came], counted: Collection[str], *, now: int) -> None:
+        """What Slurm would not start though it may is put off in `came`: it takes no room from others meanwhile."""
+        kept = {handle_of(job) for job in shown if job.state == "PENDING" and _is_kept(job)}
+        self._stuck = {h: self._stuck.get(h, now) for h in kept if h in counted}
+        self._barred = {h: found for h, found in self._barred.items() if h in came}
+        for handle, since in self._stuck.items():
+            if now - since >= PATIENCE_MS and handle in came:
+                times = self._barred.get(handle, (0, 0))[1]
+                again = now + min(BACK_OFF_MS << min(times, 20), LONGEST_MS)
+                self._barred[handle] = again // 1_000 * 1_000 + 1, times + 1  # Slurm's own instants are whole seconds
+        for handle, (until, _) in self._barred.items():
+            one = came[handle]
+            if now < until and one.started_ms is None and one.spec.not_before_ms is None:
+                came[handle] = replace(one, spec=replace(one.spec, not_before_ms=until))
 
     def _follow(self, came: Mapping[str, Came], counted: Collection[str], taken: Taken, *, now: int) -> None:
         """Whoever moved a job to another account pays from that one; one that was released is taken back first."""
@@ -223,7 +247,7 @@ def came_of(cluster: Cluster, job: QueuedJob, now: int) -> Iterator[Came]:
     spec = spec_of(job, job.asked if job.state == "PENDING" else job.given, partition)
     if job.state == "PENDING":
         spec = replace(spec, not_before_ms=_not_before(job, now))
-    for task in job.task_ids[:TASKS_AT_ONCE] or (job.array_task,):
+    for task in job.task_ids[: min(TASKS_AT_ONCE, job.tasks_at_once or TASKS_AT_ONCE)] or (job.array_task,):
         array = job.array_id if task is not None else None
         yield Came(
             engine=cluster.engine,
@@ -245,6 +269,10 @@ def _not_before(job: QueuedJob, now: int) -> int | None:
     if job.dependency:
         return AFTER_ANOTHER_MS
     return job.eligible_ms if job.eligible_ms is not None and job.eligible_ms > now else None
+
+
+def _is_kept(job: QueuedJob) -> bool:
+    return not job.held and bool(job.reason) and job.reason.split(",")[0] not in _ITS_TURN and not job.dependency
 
 
 def _asks_more(before: JobSpec, now: JobSpec) -> bool:
