@@ -44,6 +44,7 @@ def test_a_plain_sbatch_consents_in_its_comment(bench: LevelBench) -> None:
         bench.turn()
     row.refresh_from_db()
     assert row.spec["walltime_ms"] == 6_000_000
+    assert (row.runs.get().state, bench.slurm.queue[41].held) == ("planned", False)
     began = bench.now
     bench.slurm.starts(41, began)
     bench.turn()

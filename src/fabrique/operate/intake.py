@@ -92,7 +92,7 @@ class Intake:
         """Raises what the engine raises."""
         shown = [*door.arrivals(), *self._orphans(door)]
         came = {c.handle: c for job in shown for c in came_of(self.cluster, job, now)}
-        counted = {run.handle for run in runs}
+        counted = {run.handle: run for run in runs}
         self._bar(shown, came, counted, now=now)
         taken = Taken()
         self._rows = {h: row for h, row in self._rows.items() if h in came}
@@ -106,7 +106,7 @@ class Intake:
         self._follow(came, counted, taken, now=now)
         taken.strays = dict(self._strays)
         for handle, row in self._rows.items():
-            one = came[handle]
+            one = intake.as_asked(came[handle], row, counted.get(handle))
             before = self._specs.get(handle) or specs.needs(row)
             if one.started_ms is None and before != one.spec:
                 intake.renew(row, one, now=now)  # its user changed what it asks for

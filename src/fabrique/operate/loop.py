@@ -244,7 +244,7 @@ class Loop:
             (
                 (asks[w.job], asks[w.job].offers[0].partition, "", w.reason)
                 for w in soon
-                if w.job not in early and w.job in one_way and asks[w.job].job.door  # others are submitted in their turn
+                if w.job not in early and w.job in one_way and asks[w.job].job.door  # others: in their turn
             ),
             epoch,
             early=True,

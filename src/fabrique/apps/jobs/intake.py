@@ -137,7 +137,7 @@ def _allocation(spec: JobSpec, project: Project, *, now: int) -> tuple[Allocatio
 @transaction.atomic
 def renew(job: Job, came: Came, *, now: int) -> None:
     """The job's next attempt at the engine, after a requeue, or what its user changed of it there."""
-    came = _as_asked(came, job, job.runs.order_by("-attempt").first())
+    came = as_asked(came, job, job.runs.order_by("-attempt").first())
     spec = specs.to_json(came.spec)
     again = Job.objects.filter(pk=job.pk, status=JobState.FAILED.value, reason__code=REQUEUED_AFTER)
     again.update(status=JobState.PENDING.value, reason={})
@@ -146,7 +146,7 @@ def renew(job: Job, came: Came, *, now: int) -> None:
     job.handle, job.name, job.spec = came.handle, came.spec.name, spec
 
 
-def _as_asked(came: Came, job: Job, run: Run | None) -> Came:
+def as_asked(came: Came, job: Job, run: Run | None) -> Came:
     """With its user's own time limit, where the one that stands there is the hub's, for `run` at a lower level."""
     if run is None or run.level is None or came.spec.walltime_ms != whole_minutes(run.walltime_ms):
         return came
