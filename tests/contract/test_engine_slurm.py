@@ -15,6 +15,7 @@ from tests.contract import slurm_bench
 from fabrique.core.errors import FabriqueError
 from fabrique.engines.protocol import DeviceSlot, Observation, RunSpec
 from fabrique.engines.slurm.engine import SlurmEngine
+from fabrique.engines.slurm.model import Change
 
 if TYPE_CHECKING:
     from tools.slurm_lab.lab import SlurmLab
@@ -101,6 +102,25 @@ def test_a_person_s_own_job_is_seen_held_released_and_ended(door: Door) -> None:
     door.until(handle, "running")
     seen = door.over(handle)
     assert seen.cause == "completed" and seen.nodes and seen.ended_ms is not None
+
+
+@pytest.mark.parametrize("way", ["commands", "rest"])
+def test_a_job_that_has_started_is_not_held_and_stays_in_the_accounting(door: Door, way: Any) -> None:
+    """Slurm would take the hold, and sacct would never show the run: its time of being eligible is gone then."""
+    transport = slurm_bench.connector(door.lab, way, utc_ms)().transport
+    whole = ("-w", "gpu01", "--exclusive")
+    runs, waits = (door.sbatch(*whole, script="sleep 4") for _ in range(2))
+    handles = [door.handle_of(job) for job in (runs, waits)]
+    door.until(handles[0], "running")
+    denied = transport.change([Change(runs, priority=0), Change(waits, priority=0)])
+    assert [one.job_id for one in denied] == [runs], denied
+    shown = {job.job_id: job for job in transport.queue()[0]}
+    assert shown[runs].priority and shown[waits].held
+    assert door.over(handles[0]).cause == "completed"
+    door.engine.release([handles[1]])  # the later start is taken back
+    assert door.over(handles[1]).cause == "completed"
+    told = ("sacct", "-a", "-X", "-n", "-P", "-S", "now-10minutes", "-o", "JobIDRaw")
+    when(lambda: {str(runs), str(waits)} <= set(door.lab.run(*told).stdout.split()))
 
 
 def test_jobs_start_in_the_order_in_which_they_were_released(door: Door) -> None:

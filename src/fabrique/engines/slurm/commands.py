@@ -147,8 +147,11 @@ class CommandTransport:
         return int(match[1])
 
     def change(self, changes: Sequence[Change]) -> list[Denied]:
-        orders = [(c.job_id, line) for c in changes for line in _lines(c)]
-        denied = self._tell(orders)
+        holds = [c.job_id for c in changes if c.priority == 0]
+        denied = self._tell([(job, f"update JobId={_name(job)} StartTime=now+1minute") for job in holds])
+        started = {one.job_id for one in denied}
+        changes = [c for c in changes if c.job_id not in started]
+        denied += self._tell([(c.job_id, line) for c in changes for line in _lines(c)])
         texts: dict[tuple[str | None, str | None], list[Target]] = {}
         for change in changes:
             if change.comment is not None or change.admin_comment is not None:
@@ -255,7 +258,8 @@ def _name(job: Target) -> str:
 def _lines(change: Change) -> Iterator[str]:
     """What one change is in scontrol's own words: numbers alone, so that there is nothing to quote.
 
-    A held job takes no priority before it is released; released first, it has Slurm's own for a moment.
+    A held job takes no priority before it is released; released first, it has Slurm's own for a moment. One that is to
+    be held was given a later start before, which is taken back.
     """
     job = f"JobId={_name(change.job_id)}"
     if change.limit_ms is not None:
@@ -266,6 +270,8 @@ def _lines(change: Change) -> Iterator[str]:
         yield f"release {_name(change.job_id)}"
     if change.priority is not None:
         yield f"update {job} Priority={int(change.priority)}"
+    if change.priority == 0:
+        yield f"update {job} StartTime=now"
 
 
 def _readable(found: tuple[list[T], list[Unread]], ran: Ran) -> tuple[list[T], list[Unread]]:

@@ -227,6 +227,9 @@ def target_of(job: QueuedJob, task: int | None = None) -> Target:
 class Change:
     """What is changed of a job that Slurm knows; None leaves it. `priority` above 0 also releases it, 0 holds it.
 
+    A hold is refused where the job has started. Slurm itself takes it then, and its accounting forgets the run: it was
+    never eligible, and neither sacct nor sreport shows it. A later start it refuses, so that is asked for first.
+
     `comment` None leaves it as it is; an empty one clears it.
     """
 

@@ -176,7 +176,7 @@ class RestTransport:
         return denied + self._not_taken([change for change in changes if change.job_id not in failed])
 
     def _bodies(self, change: Change) -> Iterator[dict[str, object]]:
-        """A held job takes no priority before it is released."""
+        """A held job takes no priority before it is released; one that is to be held starts later first."""
         if change.admin_comment is not None and self._old:
             raise FabriqueError("engine.refused", why="slurmrestd v0.0.38 writes no administrator's comment")
         body: dict[str, object] = {}
@@ -193,7 +193,10 @@ class RestTransport:
         if change.priority is not None and change.priority > 0:
             yield {"hold": False}
         if change.priority == 0:
+            now_s = int(time.time())
+            yield {"begin_time": "now+1minute" if self._old else self._number(now_s + 60)}
             yield {"hold": True}
+            yield {"begin_time": "now" if self._old else self._number(now_s)}
         elif change.priority is not None:
             yield {"priority": str(change.priority) if self._old else self._number(change.priority)}
 
