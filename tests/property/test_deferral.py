@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+import pytest
+from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
-from fabrique.core.admission.deferral import Began, Deferrals, Flexible, Forecast, Site, Verdict, defer
+from fabrique.core.admission.deferral import Began, Deferrals, Flexible, Forecast, Site, Verdict, defer, in_turn
 from fabrique.core.admission.kernels import reference_deferral as naive
 from fabrique.core.units import HOUR_MS
+from fabrique.twin import bound
 
 NAMES = {
     Verdict.RUN_NOW: "run now",
@@ -113,7 +115,7 @@ def test_the_compiled_deferral_is_the_naive_one(
         Site(restart_ms=rules[0], floor=rules[1], floor_permille=rules[2]),
     )
     expected = naively(forecast, jobs, site)
-    got = rows_of(defer(forecast, jobs, site))
+    got = rows_of(in_turn(forecast, jobs, site))
     for row, choice in expected.items():
         assert got[row] == (choice.verdict, choice.start_ms, choice.cost_soonest, choice.cost, choice.share_ms)
 
@@ -124,6 +126,8 @@ def test_a_planned_job_keeps_its_window_its_work_and_the_room(
     drawn: list[tuple[int, int, int, int]], asked: list[Row], rules: tuple[int, int, int]
 ) -> None:
     forecast, jobs = forecast_of(drawn), jobs_of(asked)
+    soonest = in_turn(forecast, jobs, Site(restart_ms=rules[0]))
+    assert np.all(soonest.cost_plan <= soonest.cost_soonest)
     answer = defer(forecast, jobs, Site(restart_ms=rules[0]))
     chosen = answer.verdict != Verdict.NO_SLACK
     edges = forecast.edges_ms
@@ -133,7 +137,54 @@ def test_a_planned_job_keeps_its_window_its_work_and_the_room(
     assert np.all(answer.share_ms[chosen].sum(axis=1) >= jobs.run_ms[chosen])
     used = (answer.share_ms * jobs.milli_devices[:, None])[chosen].sum(axis=0)
     assert np.all(used <= forecast.milli_devices * lengths)
-    assert np.all(answer.cost_plan <= answer.cost_soonest)
+    drawn_mw = (answer.share_ms * jobs.power_mw[:, None])[chosen].sum(axis=0)
+    assert np.all(drawn_mw <= forecast.power_mw * lengths)
+
+
+plenty = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 9), st.integers(1, 6)), min_size=1, max_size=8)
+pausable = st.lists(
+    st.tuples(st.integers(0, 12), st.integers(1, 14), st.integers(1, 20), st.integers(1, 3)), min_size=1, max_size=12
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(plenty, pausable)
+def test_jobs_that_make_way_for_each_other_cost_what_the_programme_says(
+    drawn: list[tuple[int, int, int]], asked: list[tuple[int, int, int, int]]
+) -> None:
+    forecast = forecast_of([(*slot, 1000) for slot in drawn])
+    rows = [
+        (release, run, slack, width, width, True, 0)
+        for release, run, slack, width in asked
+        if (release + run + slack) * QUARTER + 7 <= forecast.edges_ms[-1]
+    ]
+    assume(rows)
+    jobs = jobs_of(rows)
+    answer, greedy = defer(forecast, jobs, Site()), in_turn(forecast, jobs, Site())
+    slots = bound.Slots(
+        edges_ms=forecast.edges_ms,
+        milli_devices=forecast.milli_devices,
+        watts=np.full(len(drawn), 10**6),
+        value=forecast.value,
+    )
+    wanted = bound.Jobs(
+        release_ms=jobs.release_ms,
+        deadline_ms=jobs.end_ms,
+        work_ms=jobs.run_ms * jobs.milli_devices // 1000,
+        milli_devices=jobs.milli_devices,
+        watts=np.full(len(rows), 500, np.int64),
+        rate_permille=np.ones((len(rows), 1), np.int64),  # a level nobody takes, so that no two jobs are made one
+        level_watts=np.arange(len(rows), dtype=np.int64)[:, None] + 10**5,
+    )
+    least = bound.solve(slots, wanted, 0).optimum
+    fits = least is not None
+    event(f"fits: {fits}")
+    if not fits:
+        assert rows_of(answer) == rows_of(greedy)
+        return
+    assert np.all(answer.share_ms.sum(axis=1) == jobs.run_ms)
+    planned = int(answer.cost_plan @ jobs.power_mw) // (10**6 * HOUR_MS)
+    assert planned == pytest.approx(least, abs=2)
 
 
 @settings(max_examples=100)

@@ -16,6 +16,7 @@ from fabrique.core.admission.deferral import (
     Site,
     Verdict,
     defer,
+    in_turn,
     reserve,
     to_run,
     values,
@@ -138,6 +139,50 @@ def test_a_cheap_hour_is_shared_out_and_no_more() -> None:
     answer = defer(hours(90, 10, 50, devices=1), jobs((60, 180), (60, 180), (60, 120), preemptible=1), Site())
     assert answer.share_ms.sum(axis=0).tolist() == [HOUR_MS] * 3
     assert answer.share_ms[2].tolist() == [0, HOUR_MS, 0]
+
+
+def short_and_long() -> tuple[Forecast, Flexible]:
+    """Two short jobs that want the first hour most, and one that otherwise needs the dear third."""
+    return hours(30, 40, 90, devices=2), jobs((60, 120), (60, 120), (120, 180), preemptible=1)
+
+
+def test_a_job_makes_way_where_all_together_then_cost_less() -> None:
+    forecast, asked = short_and_long()
+    alone, together = in_turn(forecast, asked, Site()), defer(forecast, asked, Site())
+    assert alone.share_ms.sum(axis=0).tolist() == [2 * HOUR_MS, HOUR_MS, HOUR_MS]
+    assert together.share_ms.sum(axis=0).tolist() == [2 * HOUR_MS, 2 * HOUR_MS, 0]
+    assert together.share_ms.sum(axis=1).tolist() == asked.run_ms.tolist()
+    moved = int(together.start_ms.argmax())
+    assert (together.verdict[moved], together.start_ms[moved]) == (Verdict.DEFERRED, HOUR_MS)
+    assert together.cost_plan[moved] > together.cost_soonest[moved]
+
+
+@pytest.mark.parametrize("site", [Site(restart_ms=1), Site(floor=1), Site(floor_permille=1)])
+def test_no_job_makes_way_where_a_pause_costs_or_a_saving_may_be_too_small(site: Site) -> None:
+    forecast, asked = short_and_long()
+    assert np.array_equal(defer(forecast, asked, site).share_ms, in_turn(forecast, asked, site).share_ms)
+
+
+def test_no_job_makes_way_for_one_that_does_not_fit_or_that_draws_too_much() -> None:
+    forecast, asked = short_and_long()
+    for short in (
+        dataclasses.replace(forecast, milli_devices=ints(2000, 1000, 0)),
+        dataclasses.replace(forecast, power_mw=ints(2_000_000, 1_000_000, 0)),
+    ):
+        assert np.array_equal(defer(short, asked, Site()).share_ms, in_turn(short, asked, Site()).share_ms)
+    third = dataclasses.replace(forecast, power_mw=ints(2_000_000, 1_000_000, 1_000_000))
+    assert defer(third, asked, Site()).share_ms.sum(axis=0).tolist() == [2 * HOUR_MS, HOUR_MS, HOUR_MS]
+
+
+def test_a_plan_ends_its_search_for_paths() -> None:
+    random = np.random.Generator(np.random.PCG64(5))
+    run, slack = random.integers(60, 600, 10_000), random.integers(60, 3_000, 10_000)
+    asked = jobs(*zip(run.tolist(), (run + slack).tolist(), strict=True), preemptible=1)
+    forecast = hours(*random.integers(100, 500, 72).tolist(), devices=int(run.sum() // 1_800))
+    answer = defer(forecast, asked, Site())
+    assert np.all(answer.share_ms.sum(axis=1) == asked.run_ms)
+    assert np.all(answer.share_ms.sum(axis=0) * 1000 <= forecast.milli_devices * HOUR_MS)
+    assert answer.cost_plan.sum() <= in_turn(forecast, asked, Site()).cost_plan.sum()
 
 
 def test_what_runs_now_starts_with_what_cannot_wait() -> None:

@@ -25,7 +25,7 @@ Ints = npt.NDArray[np.int64]
 DAY_MS: Final = 24 * HOUR_MS
 WATTS: Final = 500  # of a device
 HORIZON: Final = 96  # slots of forecast that are looked at: the longest slack and a day
-MEMORY_MS: Final = 7 * DAY_MS  # of arrivals, from which the next ones are expected
+MEMORY_MS: Final = 14 * DAY_MS  # of arrivals, from which the next ones are expected
 KEPT_PERMILLE: Final = 900  # of what they would want
 
 

@@ -2,8 +2,8 @@
 
 The caller gives what is left after the jobs that can't wait, slot by slot, and takes what comes out as a wish: it plans
 again whenever it knows more. Without a limit on room an unbroken run starts at the optimum; otherwise jobs choose in
-order of slack, each the cheapest slots that those before it left. A job is never put past its latest end while it
-fits before it.
+order of slack, each the cheapest slots that those before it left, and those that may be paused for nothing then make
+way for each other. A job is never put past its latest end while it fits before it.
 """
 
 from __future__ import annotations
@@ -102,23 +102,23 @@ def in_order(forecast: Forecast, jobs: Flexible) -> npt.NDArray[np.intp]:
     return np.lexsort(columns)
 
 
-def defer(forecast: Forecast, jobs: Flexible, site: Site) -> Deferrals:
-    """When each job runs. Nothing given is changed; equal jobs and forecasts get equal answers, in any order.
+def in_turn(forecast: Forecast, jobs: Flexible, site: Site) -> Deferrals:
+    """When each job runs, chosen in order of slack: each the cheapest slots that those before it left.
 
-    A job longer than what is left of the horizon has no slack in it and is not put off.
+    Nothing given is changed; equal jobs and forecasts get equal answers, in any order. A job longer than what is left
+    of the horizon has no slack in it and is not put off.
     """
     from fabrique.core.admission.kernels import deferral as kernel
 
-    lengths = np.diff(forecast.edges_ms)
-    rows = (jobs.release_ms, jobs.end_ms, jobs.run_ms, jobs.milli_devices, jobs.power_mw, jobs.preemptible, jobs.began)
+    room, power = _left(forecast)
     answer = np.zeros((len(jobs.run_ms), kernel.ANSWER_COLUMNS), np.int64)
-    share = np.zeros((len(jobs.run_ms), len(lengths)), np.int64)
+    share = np.zeros((len(jobs.run_ms), len(room)), np.int64)
     kernel.plan(
         forecast.edges_ms,
         forecast.value,
-        np.minimum(forecast.milli_devices, UNLIMITED // lengths) * lengths,
-        np.minimum(forecast.power_mw, UNLIMITED // lengths) * lengths,
-        np.column_stack(rows),
+        room,
+        power,
+        _table(jobs),
         in_order(forecast, jobs),
         site.restart_ms,
         site.floor,
@@ -133,6 +133,55 @@ def defer(forecast: Forecast, jobs: Flexible, site: Site) -> Deferrals:
         cost_plan=answer[:, kernel.COST_PLAN],
         share_ms=share,
     )
+
+
+def defer(forecast: Forecast, jobs: Flexible, site: Site) -> Deferrals:
+    """When each job runs: in turn; then, where a pause is free and no saving too small, jobs in pieces make way for
+    each other.
+
+    All of those together then cost no more than any plan of theirs would, if they draw the same a device; one that
+    makes way may cost more than its soonest start. The rest, and all where that finds no place for some, stays as
+    chosen in turn.
+    """
+    chosen = in_turn(forecast, jobs, site)
+    may = (jobs.preemptible == 1) & (jobs.end_ms - np.maximum(jobs.release_ms, forecast.edges_ms[0]) > jobs.run_ms)
+    return _making_way(forecast, jobs, chosen, may) if site == Site() and may.any() else chosen
+
+
+def _making_way(forecast: Forecast, jobs: Flexible, chosen: Deferrals, may: npt.NDArray[np.bool_]) -> Deferrals:
+    """`chosen`, where those that `may` are laid anew: a flow of least cost in the room that the others leave."""
+    from fabrique.core.admission.kernels.deferral_flow import flow, starts
+
+    stay, share = np.where(may, 0, 1)[:, None] * chosen.share_ms, np.zeros_like(chosen.share_ms)
+    room, power = _left(forecast)
+    room -= (stay * jobs.milli_devices[:, None]).sum(axis=0)
+    power -= (stay * jobs.power_mw[:, None]).sum(axis=0)
+    order, left = in_order(forecast, jobs), np.where(may, jobs.run_ms, 0)
+    ranked = np.argsort(forecast.value, kind="stable")
+    if not flow(forecast.edges_ms, ranked, room, power, _table(jobs), order[may[order]], left, share):
+        return chosen
+    earliest = np.maximum(jobs.release_ms, forecast.edges_ms[0])
+    start = starts(forecast.edges_ms, share, earliest)
+    return Deferrals(
+        verdict=np.where(may, np.where(start > earliest, Verdict.DEFERRED, Verdict.RUN_NOW), chosen.verdict),
+        start_ms=np.where(may, start, chosen.start_ms),
+        cost_soonest=chosen.cost_soonest,
+        cost_plan=np.where(may, (share * forecast.value).sum(axis=1), chosen.cost_plan),
+        share_ms=stay + share,
+    )
+
+
+def _left(forecast: Forecast) -> tuple[Ints, Ints]:
+    """(milli-devices × ms, mW × ms) of each slot."""
+    lengths = np.diff(forecast.edges_ms)
+    room = np.minimum(forecast.milli_devices, UNLIMITED // lengths) * lengths
+    return room, np.minimum(forecast.power_mw, UNLIMITED // lengths) * lengths
+
+
+def _table(jobs: Flexible) -> Ints:
+    """The kernels' columns."""
+    columns = (jobs.release_ms, jobs.end_ms, jobs.run_ms, jobs.milli_devices, jobs.power_mw, jobs.preemptible)
+    return np.column_stack([*columns, jobs.began])
 
 
 def to_run(forecast: Forecast, jobs: Flexible, wish: Deferrals) -> list[int]:
@@ -179,7 +228,7 @@ def reserve(forecast: Forecast, arrived: Flexible, over_ms: int, permille: int) 
         preemptible=np.ones(count, np.int64),
         began=np.zeros(count, np.int64),
     )
-    wanted = (defer(forecast, expected, Site()).share_ms * expected.milli_devices[:, None]).sum(axis=0) // lengths
+    wanted = (in_turn(forecast, expected, Site()).share_ms * expected.milli_devices[:, None]).sum(axis=0) // lengths
     wanted[0] = 0
     kept: Ints = np.minimum(wanted, forecast.milli_devices) * permille // 1000
     return kept
