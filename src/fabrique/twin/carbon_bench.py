@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fabrique.core.admission.deferral import UNLIMITED, Began, Flexible, Forecast, Site, defer, reserve, to_run
+from fabrique.core.forecast import corrected
 from fabrique.core.units import HOUR_MS, ceil_divide
 from fabrique.twin import bound
 
@@ -25,7 +26,7 @@ Ints = npt.NDArray[np.int64]
 DAY_MS: Final = 24 * HOUR_MS
 WATTS: Final = 500  # of a device
 HORIZON: Final = 96  # slots of forecast that are looked at: the longest slack and a day
-MEMORY_MS: Final = 14 * DAY_MS  # of arrivals, from which the next ones are expected
+MEMORY_MS: Final = 14 * DAY_MS  # of arrivals, from which the next ones are expected; and of the grid, at first
 KEPT_PERMILLE: Final = 900  # of what they would want
 
 
@@ -37,6 +38,14 @@ class Stream:
     run_ms: Ints
     milli_devices: Ints
     end_ms: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """What was expected of hours that are over, and what they were, in mg per kWh."""
+
+    forecast: Ints
+    actual: Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +92,18 @@ def first_come(jobs: Stream, milli_devices: int) -> Ints:
 class Replay:
     """Jobs planned again at each arrival, end and hour, by what is known then."""
 
-    def __init__(self, jobs: Stream, forecast: Ints, actual: Ints, milli_devices: int, restart_ms: int) -> None:
+    def __init__(
+        self,
+        jobs: Stream,
+        forecast: Ints,
+        actual: Ints,
+        milli_devices: int,
+        restart_ms: int,
+        before: Hours | None = None,
+    ) -> None:
         self.jobs, self.forecast, self.actual = jobs, forecast, actual
+        self.before = before or Hours(forecast[:0], actual[:0])
+        self.expected: tuple[int, Ints] = (-1, forecast[:0])
         self.milli_devices, self.site = milli_devices, Site(restart_ms=restart_ms)
         self.left = jobs.run_ms.copy()
         self.began = np.zeros(len(self.left), np.int64)
@@ -145,7 +164,10 @@ class Replay:
 
     def seen(self, now: int) -> Forecast:
         hour = now // HOUR_MS
-        value = self.forecast[hour : hour + HORIZON]
+        if self.expected[0] != hour:
+            forecast = np.concatenate([self.before.forecast, self.forecast[: hour + HORIZON]])
+            self.expected = hour, corrected(forecast, np.concatenate([self.before.actual, self.actual[:hour]]))
+        value = self.expected[1]
         edges = np.arange(hour, hour + len(value) + 1, dtype=np.int64) * HOUR_MS
         edges[0] = now
         devices = np.full(len(value), self.milli_devices, np.int64)
@@ -186,9 +208,10 @@ class Share:
     restarts: int
 
 
-def share(jobs: Stream, forecast: Ints, actual: Ints, restart_ms: int = 0) -> Share:
-    """One replay at a capacity of 1.5 times the mean demand. `late`: deadlines missed that first come,
-    first served keeps.
+def share(jobs: Stream, forecast: Ints, actual: Ints, restart_ms: int = 0, before: Hours | None = None) -> Share:
+    """One replay at a capacity of 1.5 times the mean demand, that knows the hours `before` it.
+
+    `late`: deadlines missed that first come, first served keeps.
     """
     milli = ceil_divide(3 * int((jobs.milli_devices * jobs.run_ms).sum()), 2 * int(jobs.release_ms[-1]))
     ends = first_come(jobs, milli)
@@ -206,7 +229,7 @@ def share(jobs: Stream, forecast: Ints, actual: Ints, restart_ms: int = 0) -> Sh
         watts=np.full(len(ends), WATTS, np.int64),
     )
     possible = baseline - int(bound.solve(planned, asked, baseline).kwh @ actual)
-    done = Replay(jobs, forecast, actual, milli, restart_ms).run()
+    done = Replay(jobs, forecast, actual, milli, restart_ms, before).run()
     saving = baseline - done.cost
     late = int((done.end_ms > jobs.end_ms).sum())
     return Share(bound.reached(saving, possible), saving * 1000 // baseline, late, done.restarts)
@@ -219,15 +242,16 @@ def measure(traces: Path, days: int = 15) -> list[tuple[str, str]]:
     import polars as pl
 
     table = pl.read_parquet(traces / "carbon_2022_with_forecast_error.parquet").sort("ts_utc")
-    first, hours = 100 * 24, (days + 14) * 24
+    first, hours, before = 100 * 24, (days + 14) * 24, MEMORY_MS // HOUR_MS
     rows = []
     for zone, error in (("DE", 0), ("ES", 0), ("CA-QC", 0), ("DE", 20), ("DE", 60), ("DE", 100)):
-        here = table.filter(pl.col("zone") == zone)[first : first + hours]
+        here = table.filter(pl.col("zone") == zone)[first - before : first + hours]
         forecast, actual = (
             np.rint(here[column].to_numpy().astype(np.float64) * 1000).astype(np.int64)
             for column in (f"err{error}", "err0")
         )
-        found = share(stream(1, days, 50, (6, 24, 72)), forecast, actual)
+        known = Hours(forecast[:before], actual[:before])
+        found = share(stream(1, days, 50, (6, 24, 72)), forecast[before:], actual[before:], before=known)
         what = f"carbon, capacity 1.5 x demand, {zone} 2022, forecast error {error} %"
         reached = "nothing to save" if found.permille is None else f"{found.permille / 10:.1f} % of the bound's saving"
         rows.append((what, f"{reached}; {found.saving_permille / 10:.1f} % saved, {found.late} late"))
