@@ -228,3 +228,15 @@ def test_a_rolling_replay_keeps_deadlines_and_most_of_the_possible_saving() -> N
     assert found.permille is not None
     assert 800 <= found.permille <= 1000
     assert found.late == 0
+
+
+def test_a_rolling_replay_learns_from_the_hours_before_it_what_the_forecast_is_worth() -> None:
+    day = np.rint(200_000 + 120_000 * np.cos(np.arange(24 * 26) * 2 * np.pi / 24)).astype(np.int64)
+    random = np.random.Generator(np.random.PCG64(7))
+    forecast = np.rint(day * random.uniform(0.4, 1.6, len(day))).astype(np.int64)
+    before = carbon_bench.Hours(forecast[: 24 * 14], day[: 24 * 14])
+    asked = carbon_bench.stream(3, 5, 20, (24,))
+    told = carbon_bench.share(asked, forecast[24 * 14 :], day[24 * 14 :], before=before)
+    untold = carbon_bench.share(asked, forecast[24 * 14 :], day[24 * 14 :])
+    assert told.saving_permille > untold.saving_permille + 20
+    assert told.late == untold.late == 0
