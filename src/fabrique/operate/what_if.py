@@ -173,7 +173,7 @@ def past(here: ThisHub, from_ms: int, until_ms: int) -> Iterable[Past]:
             pool=pool,
             start_by_ms=_start_by(spec),
             preemptible=spec["preemptible"],
-            tolerance_permille=spec.get("tolerance_permille", 0) if spec["power"] == "auto" else 0,
+            tolerance_permille=spec.get("tolerance_permille", 0) if spec.get("power") == "auto" else 0,
         )
 
 
