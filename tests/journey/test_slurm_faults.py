@@ -47,7 +47,7 @@ def test_a_dead_controller_a_dead_node_and_hands_behind_our_back(slurm_hub: Slur
         lab.stop_controller(kill=True)
         time.sleep(2)
         lab.start_controller()
-        lab.wait_for_nodes()
+        lab.wait_for_nodes(60, resume=True)
         stream.some(6)
         # hands behind our back: at jobs that wait, that were released, that run
         runs = stream.one(alice, "--gres=gpu:1", seconds=6)

@@ -256,15 +256,25 @@ class SlurmLab:
     def stop_rest(self) -> None:
         self.daemons.stop("slurmrestd")
 
-    def wait_for_nodes(self, seconds: float = 30) -> None:
-        """Until every node takes jobs; those that Slurm itself powers are not waited for."""
+    def wait_for_nodes(self, seconds: float = 30, *, resume: bool = False) -> None:
+        """Until every node takes jobs; those that Slurm itself powers are not waited for.
+
+        `resume`: what Slurm drained is put back, as an operator would; a killed controller drains nodes whose jobs it
+        has forgotten.
+        """
+        said = [""]
 
         def all_there() -> bool:
-            lines = self.run("sinfo", "-h", "-N", "-o", "%N %t", check=False).stdout.split("\n")
-            there = {line.split()[0] for line in lines if line.endswith((" idle", " mix", " alloc"))}
-            return there >= set(self.nodes)
+            said[0] = self.run("sinfo", "-h", "-N", "-o", "%N %t %E", check=False).stdout
+            states = [line.split(" ", 2) for line in said[0].splitlines()]
+            for node in {one[0] for one in states if one[1] in ("drain", "drng", "down")} if resume else ():
+                self.run("scontrol", "update", f"nodename={node}", "state=resume", check=False)
+            return {one[0] for one in states if one[1] in ("idle", "mix", "alloc")} >= set(self.nodes)
 
-        until(all_there, seconds, "every node is there")
+        try:
+            until(all_there, seconds, "every node is there")
+        except LabError as late:
+            raise LabError(f"{late}\n{said[0]}") from None
 
     def _start(self) -> None:
         self._start_munge()
