@@ -45,6 +45,9 @@ _KIND: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}", re.ASCII)
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}", re.ASCII)
 
 
+Awaits = Literal["owner", "other-job", "cluster"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
     """What one job asks for. Instants are UTC milliseconds, None when not asked.
@@ -54,7 +57,8 @@ class JobSpec:
     last instant it may start, `deadline_ms` the last by which it must have ended. `power` is watts per device, or
     `auto` (the hub chooses within the job's tolerance), or `max` (never lowered). `tolerance_permille` is how much
     longer than at full power it consents to take. `partition` is the only one it may run on: it came by that one's own
-    door.
+    door. `awaits` is whose word it waits for there: its owner's, another job's end, or, until `not_before_ms`, the
+    engine's own.
     """
 
     script: str
@@ -77,6 +81,7 @@ class JobSpec:
     tolerance_permille: int = 0
     output_limit_bytes: int = DEFAULT_OUTPUT_BYTES
     partition: str | None = None
+    awaits: Awaits | None = None
 
     @property
     def script_sha256(self) -> str:

@@ -28,10 +28,7 @@ from fabrique.operate.options import booked_w, holds, lower_levels, most_held, o
 LOW = -1
 HOURS_AHEAD = 48
 PPM = 1_000_000
-# Later than any instant that a job may ask for: its owner holds it, or Slurm has it wait for another job.
-AT_ITS_OWNERS_WORD_MS = 4_102_444_800_000
-AFTER_ANOTHER_MS = AT_ITS_OWNERS_WORD_MS + 1
-_WORDS = {AT_ITS_OWNERS_WORD_MS: "wait.owner", AFTER_ANOTHER_MS: "wait.other-job"}
+_SOMEBODY_S_WORD_MS = 4_102_444_800_000  # later than any instant that a job may ask for: nobody knows when it comes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +56,9 @@ def why_it_waits(ask: Asked, why: Reason, books: Books) -> Reason:
 
     What waits for somebody's word, and not for an instant, is told whose.
     """
-    if why.code == "wait.not-before" and ask.spec.not_before_ms in _WORDS:
-        return reason(_WORDS[ask.spec.not_before_ms])
-    if why.code == "wait.not-before" and ask.job.door and (ask.spec.not_before_ms or 0) % 1_000:
-        return reason("wait.cluster", time=why.params["time"])
+    if why.code == "wait.not-before" and ask.spec.awaits is not None:
+        until = {"time": why.params["time"]} if ask.spec.awaits == "cluster" else {}
+        return reason(f"wait.{ask.spec.awaits}", **until)
     if why.code != "wait.budget-held":
         return why
     unit, (wanted, room) = Unit(str(why.params["unit"])), (int(str(why.params[n])) for n in ("asked", "available"))
@@ -189,12 +185,16 @@ def job_row(here: ThisHub, ask: Asked, rules: Rules, books: Books, *, now: int) 
         walltime_ms=spec.walltime_ms,
         priority=priority,
         submitted_ms=job.submitted_ms,
-        not_before_ms=max(spec.not_before_ms or 0, job.allocation.starts_ms),
+        not_before_ms=max(_not_before(spec), job.allocation.starts_ms),
         latest_ms=spec.start_by_ms,
         preemptible=spec.preemptible,
         elastic=bool(lower),
         asks=tuple(sorted(most_held(asks, lower).items())),
     )
+
+
+def _not_before(spec: JobSpec) -> int:
+    return spec.not_before_ms or (0 if spec.awaits is None else _SOMEBODY_S_WORD_MS)
 
 
 def _priority(allocation: str, asks: Mapping[Unit, int], books: Books) -> int:

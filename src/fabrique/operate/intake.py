@@ -27,7 +27,6 @@ from fabrique.engines.slurm.files.render import held_by_owner
 from fabrique.engines.slurm.model import QueuedJob, Record, Tres, handle_of
 from fabrique.operate import decide
 from fabrique.operate.books import Books
-from fabrique.operate.decide import AFTER_ANOTHER_MS, AT_ITS_OWNERS_WORD_MS
 
 log = logging.getLogger("fabrique.loop")
 
@@ -117,7 +116,7 @@ class Intake:
             if one.started_ms is not None and handle not in counted:
                 taken.running.append((row, one))
             elif one.started_ms is None and one.held and handle in counted:
-                if handle not in taken.changed and one.spec.not_before_ms is None:
+                if handle not in taken.changed and _waits_for_us(one.spec):
                     taken.held.append(handle)
             elif one.started_ms is None and not one.held and handle not in counted:
                 taken.loose.append(handle)
@@ -171,11 +170,11 @@ class Intake:
             if now - since >= PATIENCE_MS and handle in came:
                 times = self._barred.get(handle, (0, 0))[1]
                 again = now + min(BACK_OFF_MS << min(times, 20), LONGEST_MS)
-                self._barred[handle] = again // 1_000 * 1_000 + 1, times + 1  # Slurm's own instants are whole seconds
+                self._barred[handle] = again, times + 1
         for handle, (until, _) in self._barred.items():
             one = came[handle]
-            if now < until and one.started_ms is None and one.spec.not_before_ms is None:
-                came[handle] = replace(one, spec=replace(one.spec, not_before_ms=until))
+            if now < until and one.started_ms is None and _waits_for_us(one.spec):
+                came[handle] = replace(one, spec=replace(one.spec, awaits="cluster", not_before_ms=until))
 
     def _follow(self, came: Mapping[str, Came], counted: Collection[str], taken: Taken, *, now: int) -> None:
         """Whoever moved a job to another account pays from that one; one that was released is taken back first."""
@@ -246,7 +245,7 @@ def came_of(cluster: Cluster, job: QueuedJob, now: int) -> Iterator[Came]:
         return
     spec = spec_of(job, job.asked if job.state == "PENDING" else job.given, partition)
     if job.state == "PENDING":
-        spec = replace(spec, not_before_ms=_not_before(job, now))
+        spec = _put_off(spec, job, now)
     for task in job.task_ids[: min(TASKS_AT_ONCE, job.tasks_at_once or TASKS_AT_ONCE)] or (job.array_task,):
         array = job.array_id if task is not None else None
         yield Came(
@@ -263,12 +262,22 @@ def came_of(cluster: Cluster, job: QueuedJob, now: int) -> Iterator[Came]:
         )
 
 
-def _not_before(job: QueuedJob, now: int) -> int | None:
+def _put_off(spec: JobSpec, job: QueuedJob, now: int) -> JobSpec:
+    """By its owner, by a job that it depends on, or until its own begin time."""
     if job.held and held_by_owner(job.comment, job.admin_comment):
-        return AT_ITS_OWNERS_WORD_MS
+        return replace(spec, awaits="owner")
     if job.dependency:
-        return AFTER_ANOTHER_MS
-    return job.eligible_ms if job.eligible_ms is not None and job.eligible_ms > now else None
+        return replace(spec, awaits="other-job")
+    return replace(spec, not_before_ms=job.eligible_ms) if (job.eligible_ms or 0) > now else spec
+
+
+def _put_off_by(spec: JobSpec) -> tuple[str | None, int | None]:
+    return spec.awaits, spec.not_before_ms
+
+
+def _waits_for_us(spec: JobSpec) -> bool:
+    """For nobody else, and for no instant."""
+    return _put_off_by(spec) == (None, None)
 
 
 def _is_kept(job: QueuedJob) -> bool:
@@ -280,7 +289,7 @@ def _asks_more(before: JobSpec, now: JobSpec) -> bool:
     sizes = ("milli_devices", "nodes", "cores", "walltime_ms")
     grown = any(getattr(now, name) > getattr(before, name) for name in sizes)
     grown = grown or (now.memory_mb or 0) > (before.memory_mb or 0) or now.partition != before.partition
-    return grown or (now.not_before_ms is not None and now.not_before_ms != before.not_before_ms)
+    return grown or (not _waits_for_us(now) and _put_off_by(now) != _put_off_by(before))
 
 
 def partition_of(cluster: Cluster, name: str) -> ClusterPartition | None:
