@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.unit import lua
 from tests.unit.lua import Ask
+from tests.unit.slurm_fakes import FakeSlurm, connector
 
 from fabrique.core import booking
 from fabrique.core.admission.filter import charges
@@ -23,10 +24,12 @@ from fabrique.core.units import HOUR_MS, MG, MJ, MJ_PER_KWH, Amount, Unit
 
 if TYPE_CHECKING:
     from django.test import Client
+    from tests.unit.clusters import ClusterBench
 
     from fabrique.apps.access.models import Allocation, Application, Project
     from fabrique.apps.jobs.models import Job
     from fabrique.apps.people.models import Person
+    from fabrique.engines.slurm.engine import SlurmEngine
 
 START = 1_788_220_800_000  # 1 September 2026, 00:00 UTC
 CPU, CAD = Unit("core-ms:this-cpu"), Unit("uCAD")
@@ -332,3 +335,25 @@ def at_door(request: pytest.FixtureRequest, tmp_path: Path, missing: Callable[[s
     if shutil.which(request.param) is None:
         missing(f"{request.param} is not installed")
     return lua.at_door(tmp_path, request.param)
+
+
+# --- a cluster that is scripted -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slurm() -> FakeSlurm:
+    return FakeSlurm()
+
+
+@pytest.fixture
+def connect(slurm: FakeSlurm, tmp_path: Path) -> Callable[..., SlurmEngine]:
+    return connector(slurm, tmp_path / "runs")
+
+
+@pytest.fixture
+def bench(db: None, settings: Any, tmp_path: Path) -> ClusterBench:
+    """A loop on a cluster; a module that tests another has its own."""
+    from tests.unit.clusters import ClusterBench, found_on_cluster
+
+    settings.HOME = tmp_path / "home"
+    return ClusterBench(found_on_cluster(settings.HOME))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-from tests.unit.clusters import ACCOUNT, CLUSTER, ClusterBench, found_on_cluster
+from tests.unit.clusters import ACCOUNT, CLUSTER, ClusterBench
 from tests.unit.scripted import T0
 
 from fabrique.apps.access.models import Allocation
@@ -20,12 +19,6 @@ from fabrique.operate import backstop
 from fabrique.operate.cluster_files import Nodes, compare, full_licences, install
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def bench(db: None, settings: Any, tmp_path: Path) -> ClusterBench:
-    settings.HOME = tmp_path / "home"
-    return ClusterBench(found_on_cluster(settings.HOME))
 
 
 def test_what_is_free_is_told_under_each_of_slurms_names(bench: ClusterBench) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.clusters import CLUSTER, ClusterBench, found_on_cluster
+from tests.unit.clusters import CLUSTER, ClusterBench
 from tests.unit.scripted import T0
 
 from fabrique.apps.jobs import records
@@ -28,12 +27,6 @@ H100 = unit("acc-ms:h100-sxm")
 CORE = unit("core-ms:local-core")
 HOUR = 3_600_000
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def bench(db: None, settings: Any, tmp_path: Path) -> ClusterBench:
-    settings.HOME = tmp_path / "home"
-    return ClusterBench(found_on_cluster(settings.HOME))
 
 
 def charged(bench: ClusterBench, bucket: str = "used", u: Unit = H100) -> int:

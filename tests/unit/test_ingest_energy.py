@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
-from tests.unit.clusters import ClusterBench, found_on_cluster
+from tests.unit.clusters import ClusterBench
 from tests.unit.scripted import T0
 from tests.unit.test_ingest import charged, later
 
@@ -16,12 +13,6 @@ from fabrique.core.units import MJ
 from fabrique.engines.slurm.model import Tres
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def bench(db: None, settings: Any, tmp_path: Path) -> ClusterBench:
-    settings.HOME = tmp_path / "home"
-    return ClusterBench(found_on_cluster(settings.HOME))
 
 
 def test_a_counter_of_its_own_is_charged_and_the_residual_gives_it(bench: ClusterBench) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.clusters import ClusterBench, found_on_cluster
+from tests.unit.clusters import ClusterBench
 from tests.unit.scripted import T0
 
 from fabrique.apps.jobs import services as jobs
@@ -22,12 +21,6 @@ from fabrique.engines.slurm.model import QueuedJob, Tres
 
 H100 = unit("acc-ms:h100-sxm")
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def bench(db: None, settings: Any, tmp_path: Path) -> ClusterBench:
-    settings.HOME = tmp_path / "home"
-    return ClusterBench(found_on_cluster(settings.HOME))
 
 
 def held(bench: ClusterBench) -> int:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
-from tests.unit.clusters import CLUSTER, ClusterBench, found_on_cluster
+from tests.unit.clusters import CLUSTER, ClusterBench
 from tests.unit.scripted import T0
 
 from fabrique.core.errors import FabriqueError
@@ -16,12 +13,6 @@ from fabrique.operate.doors import project_of
 from fabrique.operate.reconcile import Reconciled, reconcile, rolled, whole_hours
 
 HOUR = 3_600_000
-
-
-@pytest.fixture
-def bench(db: None, settings: Any, tmp_path: Path) -> ClusterBench:
-    settings.HOME = tmp_path / "home"
-    return ClusterBench(found_on_cluster(settings.HOME))
 
 
 def held_against(bench: ClusterBench) -> Reconciled:

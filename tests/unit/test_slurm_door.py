@@ -10,22 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.slurm_fakes import RUN, T0, FakeSlurm, connector, submit
+from tests.unit.slurm_fakes import RUN, T0, FakeSlurm, submit
 
 from fabrique.core.errors import FabriqueError
 from fabrique.engines.slurm.door import EARLY, NOW
 from fabrique.engines.slurm.engine import SlurmEngine
 from fabrique.engines.slurm.model import Change, Denied
-
-
-@pytest.fixture
-def slurm() -> FakeSlurm:
-    return FakeSlurm()
-
-
-@pytest.fixture
-def connect(slurm: FakeSlurm, tmp_path: Path) -> Callable[..., SlurmEngine]:
-    return connector(slurm, tmp_path / "runs")
 
 
 @pytest.fixture

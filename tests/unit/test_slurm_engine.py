@@ -6,25 +6,14 @@ import shutil
 from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from tests.unit.slurm_fakes import RUN, T0, FakeSlurm, connector, spec, submit
+from tests.unit.slurm_fakes import RUN, T0, FakeSlurm, spec, submit
 
 from fabrique.core.errors import FabriqueError
 from fabrique.engines.protocol import Where
 from fabrique.engines.slurm import batch
 from fabrique.engines.slurm.engine import SlurmEngine
-
-
-@pytest.fixture
-def slurm() -> FakeSlurm:
-    return FakeSlurm()
-
-
-@pytest.fixture
-def connect(slurm: FakeSlurm, tmp_path: Path) -> Callable[..., SlurmEngine]:
-    return connector(slurm, tmp_path / "runs")
 
 
 @pytest.fixture

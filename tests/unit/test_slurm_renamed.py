@@ -4,22 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
-import pytest
-from tests.unit.slurm_fakes import RUN, T0, FakeSlurm, connector, submit
+from tests.unit.slurm_fakes import RUN, T0, FakeSlurm, submit
 
 from fabrique.engines.slurm.engine import SlurmEngine
-
-
-@pytest.fixture
-def slurm() -> FakeSlurm:
-    return FakeSlurm()
-
-
-@pytest.fixture
-def connect(slurm: FakeSlurm, tmp_path: Path) -> Callable[..., SlurmEngine]:
-    return connector(slurm, tmp_path / "runs")
 
 
 def test_a_run_that_its_owner_renames_is_still_the_run(connect: Callable[..., SlurmEngine], slurm: FakeSlurm) -> None:
