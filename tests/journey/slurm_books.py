@@ -37,6 +37,8 @@ def read(since_ms: int) -> Any:
         )
     report = verify()
     postings = by_ledger(runs, names)
+    for name, beyond in postings[2].items():
+        charged[name].update(beyond)
     balances = ledger.balances("allocation:")
     return Books(
         jobs=len(jobs),
@@ -62,18 +64,25 @@ def read(since_ms: int) -> Any:
     )  # fmt: skip
 
 
-def by_ledger(runs: Any, names: Any) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, int]]]:
-    """What the postings of these runs' holds say was charged, and what was given back, by account and unit of time."""
+def by_ledger(runs: Any, names: Any) -> tuple[dict[str, dict[str, int]], ...]:
+    """What the postings of these runs' holds say of time, by account and unit: what they were charged with what was
+    beyond their hold, what was given back, and what was beyond alone: Slurm ends a job some seconds after its limit.
+    """
     from fabrique.apps.ledger.models import Posting
 
     account_of = {str(run.hold): names[run.job.allocation_id] for run in runs}
     charged: dict[str, collections.Counter[str]] = {name: collections.Counter() for name in names.values()}
     refunded: dict[str, collections.Counter[str]] = {name: collections.Counter() for name in names.values()}
-    for one in Posting.objects.filter(account__startswith="allocation:", ref__in=list(account_of)):
-        if one.account.rpartition(":")[2] in ("used", "lost") and one.unit.startswith(("acc-ms:", "core-ms:")):
+    beyond: dict[str, collections.Counter[str]] = {name: collections.Counter() for name in names.values()}
+    for one in Posting.objects.filter(ref__in=list(account_of)):
+        whose, is_time = account_of[one.ref], one.unit.startswith(("acc-ms:", "core-ms:"))
+        if is_time and one.account == "hub:overrun":
+            beyond[whose][one.unit] += one.amount
+            charged[whose][one.unit] += one.amount
+        elif is_time and one.account.startswith("allocation:") and one.account.rpartition(":")[2] in ("used", "lost"):
             into, sign = (refunded, -1) if one.what == "refund" else (charged, 1)
-            into[account_of[one.ref]][one.unit] += sign * one.amount
-    return without_zeros(charged), without_zeros(refunded)
+            into[whose][one.unit] += sign * one.amount
+    return without_zeros(charged), without_zeros(refunded), without_zeros(beyond)
 
 
 def without_zeros(sums: Any) -> dict[str, dict[str, int]]:

@@ -205,7 +205,7 @@ class SlurmHub:
 class Books:
     """What the hub has since an instant: `charged` by account and unit by its runs, `charged_by_ledger` by postings.
 
-    What was given back, `refunded`, is no part of it.
+    What was beyond a run's hold is part of it, though the hub bears it; what was given back, `refunded`, is not.
     """
 
     jobs: int

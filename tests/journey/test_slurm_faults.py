@@ -71,10 +71,7 @@ def test_a_dead_controller_a_dead_node_and_hands_behind_our_back(slurm_hub: Slur
         until(lambda: not lab.run("scontrol", "update", "nodename=gpu03", "state=resume", check=False).returncode, 10)
         stream.some(6)
         stream.arrived()
-        time.sleep(15)  # one that began just before the kill is unknown to its node, and would run for ever
-        running = [line.split() for line in lab.run("squeue", "-h", "-t", "R", "-o", "%i %M").stdout.splitlines()]
-        if stuck := [job for job, minutes in running if minutes > "0:20"]:
-            lab.run("scancel", *stuck, check=False)
+        # one that began just before the kill is unknown to its node: Slurm ends it at its limit
         books = hub.assert_books_are_sacct_s(stream.began, stream.sent, 200)
     by_job = {job: [run for run in books.runs if run["job"] == str(job)] for job in stream.ids}
     assert [run["reason"] for run in by_job[stays_dead]] == ["end.node-failed"]
