@@ -32,6 +32,7 @@ CASES = {
     "carbon": "carbon:limited",
     "power": "power:saturated",
     "pools": "shares:two_pools",
+    "drain": "drain:drained",
     "whatif": "replays:what_if",
     "exascale": "replays:exascale",
     "starts": "product:starts",

@@ -23,12 +23,12 @@ CASES = (*RARE, *range(BATCHES * SEEDS))
 BRANCHES = set(
     """
     aged back-from-deferral beyond-forecast budget choose-above choose-even choose-first choose-least cohort-full
-    decay defer depth kept-low may-not-borrow never-fits no-backfill no-slot not-worth nothing-owed observe-only
-    over-cap owed pool-closed preempt-power quota-closed raised recap-enough recap-lowest recap-none-lower reclaim
-    reclaim-beyond-quota reclaim-failed reclaim-no-longer-borrows reclaim-nobody reclaim-own-lower reclaim-pruned
-    reclaim-too-young reserved rise-would-break shape-remembered slot-full spared start start-behind
-    too-late-to-defer verdict-2 verdict-3 verdict-4 verdict-5 verdict-6 verdict-7 wants-more would-break-block
-    would-break-cap would-break-reservation
+    decay defer depth kept-low may-not-borrow never-fits no-backfill no-slot not-drained not-worth nothing-owed
+    observe-only over-cap owed pool-closed preempt-power quota-closed raised recap-enough recap-lowest
+    recap-none-lower reclaim reclaim-beyond-quota reclaim-failed reclaim-no-longer-borrows reclaim-nobody
+    reclaim-own-lower reclaim-pruned reclaim-too-young reserved rise-would-break shape-remembered slot-full spared
+    start start-behind too-late-to-defer verdict-2 verdict-3 verdict-4 verdict-5 verdict-6 verdict-7 wants-more
+    would-break-block would-break-cap would-break-reservation
     """.split()
 )
 

@@ -42,6 +42,7 @@ def flags(dice: Random) -> Flags:
     return Flags(
         backfill=int(dice.random() < 0.85),
         reservations=dice.choice([0, 1, 1, 1, 2, 3]),
+        drain_permille=dice.choice([0, 0, 100, 1000, 10_000]),
         depth=dice.choice([1, 3, 10**9, 10**9]),
         pools=int(dice.random() < 0.6),
         share_order=dice.randint(0, 1),

@@ -89,6 +89,41 @@ def test_who_waited_long_enough_goes_before_the_short_ones() -> None:
     assert [s.job for s in plan.starts] == ["1"]
 
 
+@pytest.mark.parametrize(
+    ("drain_permille", "since_ms", "kept"),
+    [(0, NOW, True), (150, NOW - 3_334, True), (150, NOW - 3_333, False), (150, NOW, False)],
+)
+def test_the_machine_is_drained_for_a_part_of_what_a_job_has_waited(
+    drain_permille: int, since_ms: int, kept: bool
+) -> None:
+    """The wide one fits in 500 ms; the other is late for that, and passes unless the start is kept. Others may pass
+    until it has waited 3,334 ms: then 500 are 15 % of that.
+    """
+    wide = job("1", milli_devices=4_000, milli_cores=4_000, submitted_ms=since_ms)
+    for one in (wide, replace(wide, submitted_ms=0, not_before_ms=since_ms)):  # before that it did not wait
+        jobs = [one, job("2", submitted_ms=NOW, walltime_ms=501), job("3", submitted_ms=NOW, walltime_ms=500)]
+        plan = step(rows(jobs, [RUN]), replace(RULES, drain_permille=drain_permille), NOW)
+        assert [s.job for s in plan.starts] == (["3"] if kept else ["2", "3"])
+        waits = plan.waits[0]
+        latest = RUN.ends_ms if kept else since_ms + 3_334 + 500
+        assert (waits.job, waits.fits_ms, waits.by_ms) == ("1", RUN.ends_ms, latest)
+
+
+def test_who_waits_behind_a_reserved_start_is_told_whose() -> None:
+    """The first that waits came just now: it drains nothing. The other waited long enough."""
+    young = job("1", pool="national", milli_devices=4_000, milli_cores=4_000, submitted_ms=NOW)
+    old = job("2", milli_devices=4_000, milli_cores=4_000)
+    late = job("3", submitted_ms=NOW, walltime_ms=501)
+    here = rows([young, old, late], [RUN])
+    plan = step(here, replace(RULES, drain_permille=150), NOW)
+    assert {w.job: w.reason.code for w in plan.waits} == {
+        "1": "wait.accelerators",
+        "2": "wait.accelerators",
+        "3": "wait.behind",
+    }
+    assert next(w.reason.params for w in plan.waits if w.job == "3") == {"job": "2"}
+
+
 def test_what_no_end_would_make_fit_has_no_forecast() -> None:
     plan = decide([job("1", power_w=901)])
     assert (plan.waits[0].reason.code, plan.waits[0].by_ms) == ("wait.power", None)

@@ -138,7 +138,7 @@ def test_a_share_is_use_over_what_was_entitled_and_asked() -> None:
     fleet = replace(bare(4), pools=(Pool(id="a", share_ppm=500_000), Pool(id="b", share_ppm=500_000)))
     hour = shares.HOUR_MS
     submit, run, devices, pool = (np.array(x, np.int64) for x in ([hour, 2 * hour], [hour, hour], [4, 1], [0, 1]))
-    jobs = shares._trace("t", ("a", "b"), submit, run, run, devices, pool, 0 * pool)
+    jobs = shares.trace_of("t", ("a", "b"), submit, run, run, devices, pool, 0 * pool)
     start = world(fleet, jobs, replace(rules.load("easy"), pools=True, share_order=True), tick_ms=hour)
     early, late = shares.shares(replay(start), np.arange(1, 4, dtype=np.int64) * hour)
     assert early == pytest.approx(2.0) and late == pytest.approx(1.0)

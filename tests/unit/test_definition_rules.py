@@ -20,8 +20,9 @@ READY = {
     "fair": replace(
         EASY,
         name="fair",
-        version=2,
+        version=3,
         reservations=8,
+        drain_permille=150,
         pools=True,
         share_order=True,
         fair=True,
@@ -31,7 +32,9 @@ READY = {
     "sparing": replace(
         EASY,
         name="sparing",
+        version=2,
         reservations=8,
+        drain_permille=150,
         pools=True,
         share_order=True,
         fair=True,
@@ -96,6 +99,7 @@ name: mine
 version: 2
 backfill: false
 reservations: 0
+drain_permille: 20
 depth: 7
 pools: true
 share_order: true
@@ -123,6 +127,7 @@ observe_only: true
         version=2,
         backfill=False,
         reservations=0,
+        drain_permille=20,
         depth=7,
         pools=True,
         share_order=True,
@@ -156,6 +161,7 @@ BROKEN = {
     "watts: some": (3, "watts", "value.choice"),
     "floor_permille: 1001": (3, "floor_permille", "value.bound"),
     "reservations: -1": (3, "reservations", "value.bound"),
+    "drain_permille: 1000001": (3, "drain_permille", "value.bound"),
     "age: a week": (3, "age", "value.pattern"),
     "age: 7": (3, "age", "value.type"),
     "window: 400d": (3, "window", "value.bound"),

@@ -90,7 +90,7 @@ def thirty_queues() -> Trace:
     ]
     submit, queue, run, asks, priority = np.array(sorted(rows), np.int64).T
     names = tuple(pool.id for pool in cohorts().pools)
-    return _trace("Kueue's benchmark", names, submit + DAY_MS, run, run, asks, queue, priority)
+    return trace_of("Kueue's benchmark", names, submit + DAY_MS, run, run, asks, queue, priority)
 
 
 # --- two pools ----------------------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ def early_and_late() -> Trace:
     rows = np.concatenate(parts, axis=1)
     submit, pool, run, size = rows[:, np.argsort(rows[0], kind="stable")]
     walltime = -(-run * 3 // 2 // 600_000) * 600_000
-    return _trace("two pools", ("early", "late"), submit + 20_000 * DAY_MS, run, walltime, size, pool, 0 * submit)
+    return trace_of("two pools", ("early", "late"), submit + 20_000 * DAY_MS, run, walltime, size, pool, 0 * submit)
 
 
 def shares(done: Replay, edges: Ints) -> list[float]:
@@ -170,7 +170,7 @@ def in_use(done: Replay, edges: Ints) -> float:
     return work / (int(done.world.state.capacity.sum()) * int(edges[-1] - edges[0]))
 
 
-def _trace(
+def trace_of(
     name: str,
     pools: tuple[str, ...],
     submit: Ints,

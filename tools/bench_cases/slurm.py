@@ -141,76 +141,90 @@ def records(lab: SlurmLab, count: int, until: float) -> list[Record]:
 
 # --- to measure -------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """One side. Work and waits in device-seconds; `off` is the worse pool's missing part of its share."""
+class Ran:
+    """One job's run, in ms; `pool` is 0 or 1."""
+
+    pool: int
+    devices: int
+    cores: int
+    submitted_ms: int
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Work and waits in device-seconds; `off` is the worse pool's missing part of its share."""
 
     work: int
     waited: int
     off: float
-    over_ws: float
     makespan_s: int
-    failed: int
 
 
 def figures(
     what: str, asks: Sequence[Ask], done: Mapping[str, Sequence[Record]], opened: slurm_hub.Opened, horizon_s: float
 ) -> Iterator[Figure]:
-    sides = {side: measure(asks, found, opened, horizon_s) for side, found in done.items()}
+    pools = {f"j{i}": ask.pool for i, ask in enumerate(asks)}
+    half = opened.licences * 100_000 / opened.device_mw / 2
+    ran = {side: [run for r in found if (run := _ran(r, pools))] for side, found in done.items()}
+    sides = {side: outcome(runs, half, horizon_s) for side, runs in ran.items()}
+    excess = {side: over(runs, opened) for side, runs in ran.items()}
     ours, theirs = sides[HUB], sides[PLAIN]
     rows: Sequence[tuple[str, float, float, str, Reach]] = (
         ("work done under the cap", ours.work, theirs.work, "device-s", "at least"),
         ("total weighted wait", ours.waited, theirs.waited, "device-s", "at most"),
         ("share error of the worse pool", ours.off * 100, theirs.off * 100, "%", "at most"),
-        ("watts over the cap", ours.over_ws, 0, "W.s", "at most"),
+        ("watts over the cap", excess[HUB], 0, "W.s", "at most"),
         ("makespan", ours.makespan_s, theirs.makespan_s, "s", "at most"),
     )
     for name, own, other, unit, reach in rows:
-        said = theirs.over_ws if unit == "W.s" else other
+        said = excess[PLAIN] if unit == "W.s" else other
         yield Figure(
             what=f"{what}: {name}", value=own, unit=unit, reach=reach, target=other, anchor=f"plain Slurm {said:,.6g}"
         )
-    if ours.failed or theirs.failed:
-        raise RuntimeError(f"jobs did not complete: {ours.failed} with the hub, {theirs.failed} without")
+    failed = {side: len(asks) - sum(r.state == "COMPLETED" for r in found) for side, found in done.items()}
+    if any(failed.values()):
+        raise RuntimeError(f"jobs did not complete: {failed[HUB]} with the hub, {failed[PLAIN]} without")
 
 
-def measure(asks: Sequence[Ask], found: Sequence[Record], opened: slurm_hub.Opened, horizon_s: float) -> Measured:
-    begin = min(r.submitted_ms for r in found)
+def outcome(ran: Sequence[Ran], half: float, horizon_s: float) -> Outcome:
+    """Of what ran within so many seconds of the first submission; each pool is entitled to `half` devices."""
+    begin = min(r.submitted_ms for r in ran)
     end = begin + int(horizon_s * 1000)
-    ran = [r for r in found if r.started_ms is not None and r.ended_ms is not None]
-    pools = {f"j{i}": ask.pool for i, ask in enumerate(asks)}
-    return Measured(
-        work=sum(r.given.devices * max(min(_end(r), end) - _start(r), 0) for r in ran) // 1000,
-        waited=sum(r.given.devices * (_start(r) - r.submitted_ms) for r in ran) // 1000,
-        off=max(_off(ran, pools, pool, begin, end, opened) for pool in (0, 1)),
-        over_ws=_over(ran, opened),
-        makespan_s=(max(map(_end, ran)) - begin) // 1000,
-        failed=len(asks) - sum(r.state == "COMPLETED" for r in ran),
+    return Outcome(
+        work=sum(r.devices * max(min(r.end_ms, end) - r.start_ms, 0) for r in ran) // 1000,
+        waited=sum(r.devices * (r.start_ms - r.submitted_ms) for r in ran) // 1000,
+        off=max(_off([r for r in ran if r.pool == pool], half, begin, end) for pool in (0, 1)),
+        makespan_s=(max(r.end_ms for r in ran) - begin) // 1000,
     )
 
 
-def _off(
-    ran: Sequence[Record], pools: Mapping[str, int], pool: int, begin: int, end: int, opened: slurm_hub.Opened
-) -> float:
-    """How much of min(entitled, asked for), minute by minute, the pool did not get. Lent time is not paid back."""
-    entitled = opened.licences * 100_000 // opened.device_mw / 2
+def _ran(r: Record, pools: Mapping[str, int]) -> Ran | None:
+    if r.started_ms is None or r.ended_ms is None:
+        return None
+    return Ran(pools[r.name], r.given.devices, r.given.cores, r.submitted_ms, r.started_ms, r.ended_ms)
+
+
+def _off(mine: Sequence[Ran], entitled: float, begin: int, end: int) -> float:
+    """How much of min(entitled, asked for), minute by minute, a pool did not get. Lent time is not paid back."""
     wanted = got = 0.0
     for slot in range(begin, end, SLOT_S * 1000):
         until = min(slot + SLOT_S * 1000, end)
-        mine = [r for r in ran if pools[r.name] == pool]
-        used = sum(r.given.devices * _within(_start(r), _end(r), slot, until) for r in mine)
-        asked = sum(r.given.devices * _within(r.submitted_ms, _end(r), slot, until) for r in mine)
+        used = sum(r.devices * _within(r.start_ms, r.end_ms, slot, until) for r in mine)
+        asked = sum(r.devices * _within(r.submitted_ms, r.end_ms, slot, until) for r in mine)
         due = min(entitled * (until - slot), asked)
         wanted, got = wanted + due, got + min(used, due)
     return 1 - got / wanted if wanted else 0.0
 
 
-def _over(ran: Sequence[Record], opened: slurm_hub.Opened) -> float:
+def over(ran: Sequence[Ran], opened: slurm_hub.Opened) -> float:
     """Watt-seconds above the cap, by the model that both sides keep it with: what is in use draws its most."""
     steps: dict[int, int] = {}
     for r in ran:
-        draw = opened.milliwatts(r.given.devices, r.given.cores)
-        steps[_start(r)] = steps.get(_start(r), 0) + draw
-        steps[_end(r)] = steps.get(_end(r), 0) - draw
+        draw = opened.milliwatts(r.devices, r.cores)
+        steps[r.start_ms] = steps.get(r.start_ms, 0) + draw
+        steps[r.end_ms] = steps.get(r.end_ms, 0) - draw
     instants, level, over = sorted(steps), 0, 0
     for at, after in itertools.pairwise(instants):
         level += steps[at]
@@ -220,11 +234,3 @@ def _over(ran: Sequence[Record], opened: slurm_hub.Opened) -> float:
 
 def _within(start: int, end: int, slot: int, until: int) -> int:
     return max(min(end, until) - max(start, slot), 0)
-
-
-def _start(r: Record) -> int:
-    return r.started_ms or 0
-
-
-def _end(r: Record) -> int:
-    return r.ended_ms or 0

@@ -58,6 +58,7 @@ class _File(Part):
     purpose: Texts | None = None
     backfill: bool = _DEFAULT.backfill
     reservations: Annotated[int, Field(ge=0, le=4_096)] = _DEFAULT.reservations
+    drain_permille: Annotated[int, Field(ge=0, le=1_000_000)] = _DEFAULT.drain_permille
     depth: Count = _DEFAULT.depth
     pools: bool = _DEFAULT.pools
     share_order: bool = _DEFAULT.share_order

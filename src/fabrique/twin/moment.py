@@ -11,6 +11,7 @@ from fabrique.core.admission import tables as t
 from fabrique.core.admission.kernels.fast import entries
 from fabrique.core.admission.kernels.fast import memory as kept
 from fabrique.core.admission.tables import NONE, PPM, State
+from fabrique.core.admission.verdicts import not_to_be_late, starts_by
 from fabrique.core.reasons import Reason, reason
 from fabrique.core.units import ceil_divide
 from fabrique.twin.replay import begun
@@ -25,7 +26,7 @@ class Moment:
     """How row `row` of a world stood at `at_ms`, after the decision of that instant.
 
     `reason`: why it waits. `place` in the order of those that wait, from 1; `before`: rows of the first of them that
-    come before it. `by_ms`: its reserved start at the latest, by the walltimes asked; None where none is reserved.
+    come before it. `by_ms`: its start at the latest, by the walltimes asked; None where none was worked out.
     """
 
     row: int
@@ -59,7 +60,7 @@ def moment(world: World, row: int, at_ms: int, names: list[str]) -> Moment:
         place=place + 1,
         waiting=len(order),
         before=tuple(order[: min(place, _TOLD)]),
-        by_ms=_known(state, row),
+        by_ms=starts_by(state, row, world.rules, at_ms),
     )
 
 
@@ -80,11 +81,6 @@ def _status(world: World, block: kept.Memory, row: int, at_ms: int) -> Status:
     if first != NONE and block.state.job[first, t.JOB_STATUS] != t.DONE:
         return "depends"
     return "waits"
-
-
-def _known(state: State, row: int) -> int | None:
-    at = int(state.job[row, t.JOB_AT])
-    return None if at == NONE else at
 
 
 # --- why ----------------------------------------------------------------------------------------------------------
@@ -115,7 +111,7 @@ def _why(world: World, state: State, row: int, at_ms: int, names: list[str]) -> 
 
 def _behind(world: World, state: State, row: int, at_ms: int, names: list[str]) -> Reason:
     """Nothing lacks now: it would make an earlier one late, or a cap falls before its end."""
-    first = int(state.clock[t.CLOCK_BLOCKED])
+    first = not_to_be_late(state, world.rules, at_ms)
     if first not in (NONE, row):
         return reason("wait.behind", job=names[first])
     speed = int(state.option[state.profile[state.job[row, t.JOB_PROFILE], t.PROFILE_FIRST], t.OPTION_SPEED])

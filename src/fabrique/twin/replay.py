@@ -187,7 +187,7 @@ def _simple(world: World) -> bool:
     """Whether what waited before an arrival waits after it: then only the newcomers need a look."""
     rules, state = world.rules, world.state
     changes = (rules.share_order, rules.fair, rules.age_ms, rules.defer, rules.reclaim, rules.recap, rules.water_fill)
-    one_by_one = rules.reservations == 1 and rules.depth >= _SIMPLE_DEPTH
+    one_by_one = rules.reservations == 1 and not rules.drain_permille and rules.depth >= _SIMPLE_DEPTH
     return not any(changes) and not rules.pools and one_by_one and len(state.line) == 1 and not len(state.room)
 
 

@@ -19,7 +19,7 @@ from fabrique.core.admission.prepare import Tables
 from fabrique.core.admission.rules import Rules
 from fabrique.core.admission.state import History, Rows, RunRow
 from fabrique.core.admission.tables import NONE, State
-from fabrique.core.admission.verdicts import why_it_waits
+from fabrique.core.admission.verdicts import fits_from, not_to_be_late, starts_by, why_it_waits
 from fabrique.core.reasons import Reason, reason
 
 if TYPE_CHECKING:
@@ -110,16 +110,18 @@ def _decided(tables: Tables, rules: Rules, now_ms: int) -> tuple[Plan, Tables]:
     after = replace(tables, state=state)
     starts, held_back = _starts(tables, found, now_ms)
     started = {start.job for start in starts}
-    waits = []
+    waits, ahead = [], not_to_be_late(state, rules, now_ms)
     for row, one in enumerate(tables.jobs):
         if isinstance(one, RunRow) or one.id in started:
             continue
         if one.id in held_back:
             waits.append(Wait(one.id, reason("wait.reclaiming", job=held_back[one.id]), None))
             continue
-        by_ms = int(state.job[row, t.JOB_AT])
-        why = why_it_waits(tables, state, row, rules, now_ms)
-        waits.append(Wait(one.id, why, None if by_ms == NONE or rules.observe_only else by_ms))
+        why = why_it_waits(tables, state, row, rules, now_ms, ahead=ahead)
+        if rules.observe_only:
+            waits.append(Wait(one.id, why, None))
+            continue
+        waits.append(Wait(one.id, why, starts_by(state, row, rules, now_ms), fits_from(state, row)))
     named = f"{rules.name}/{rules.version}"
     plan = Plan(named, now_ms, tuple(starts), tuple(waits), _preempts(tables, found), _recaps(tables, found))
     return plan, after

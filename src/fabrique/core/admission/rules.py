@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from fabrique.core.units import ceil_divide
+
 Watts = Literal["none", "nameplate", "measured", "levels"]
 Signal = Literal["carbon", "price"]
 
@@ -14,10 +16,12 @@ class Rules:
     """One rule set; every field is a choice that the decision or the edge that prepares its tables reads.
 
     `backfill`: a job may pass one that waits, if it can't make it later. `reservations`: the first so many jobs that
-    wait get their earliest start reserved. `depth`: jobs looked at once those are reserved. `pools`: nominal quotas,
-    borrowing and lending limits hold. `share_order`: the pool owed most goes first; `window_ms` bounds what
-    it may be owed. `fair`: inside a pool, the project that used least for its weight; use decays to `decay_ppm`
-    a day. `short_first`: inside a project (a pool, where `fair` is off), jobs of a shorter walltime, by `length_of`.
+    wait get their earliest start reserved. `drain_permille`: but none that is further away than this part of what the
+    job has waited (0: however far), for what is kept free until then does nothing. `depth`: jobs looked at once
+    those are reserved. `pools`: nominal quotas, borrowing and lending limits hold. `share_order`: the pool owed most
+    goes first; `window_ms` bounds what it may be owed. `fair`: inside a pool, the project that used least for its
+    weight; use decays to `decay_ppm` a day. `short_first`: inside a project (a pool, where `fair` is off), jobs of a
+    shorter walltime, by `length_of`.
     `age_ms`: who waited so long goes before all (0: never). `reclaim`: a pool takes back what it lent, from
     runs older than `min_run_ms`; of all borrowers with `reclaim_any`, else of those that consent; then the
     borrower may not borrow for `backoff_ms`, doubled at each preemption of a job. `preempt_lower`: of its own pool's
@@ -32,6 +36,7 @@ class Rules:
     version: int = 1
     backfill: bool = True
     reservations: int = 1
+    drain_permille: int = 0
     depth: int = 1_000_000_000
     pools: bool = False
     share_order: bool = False
@@ -54,6 +59,17 @@ class Rules:
     fill_ppm: int = 800_000
     observe_only: bool = False
 
+    def starts_by(self, fits_ms: int, since_ms: int, now_ms: int) -> int:
+        """When a job that waits since `since_ms`, and would fit at `fits_ms`, starts at the latest, were it the next.
+
+        Others may pass it until it has waited long enough for a start so far away to be reserved.
+        """
+        if self.drain_permille == 0:
+            return fits_ms
+        away_ms = fits_ms - now_ms
+        reserved_ms = since_ms + ceil_divide(away_ms * 1000, self.drain_permille)
+        return fits_ms if reserved_ms <= now_ms else reserved_ms + away_ms
+
     def flags(self) -> Flags:
         """What the compiled decision reads of them."""
         return Flags(*(int(getattr(self, name)) for name in Flags._fields))
@@ -69,6 +85,7 @@ class Flags(NamedTuple):
 
     backfill: int
     reservations: int
+    drain_permille: int
     depth: int
     pools: int
     share_order: int

@@ -81,7 +81,7 @@ LINE_COLUMNS: Final = 6
     JOB_VERDICT,  # why it waits, one of the verdicts below
     JOB_SHORT,  # what it asked of the thing that lacked
     JOB_FREE,  # how much of that thing was free
-    JOB_AT,  # when it is forecast to start at the latest; NONE: not said
+    JOB_AT,  # when it first fits if runs take their walltime; NONE: not worked out, or never
     JOB_DEFERRED,  # 0: nobody judged it yet; 1: put off to a better slot; 2: back from there; 3: not worth it
 ) = range(21)
 JOB_COLUMNS: Final = 21

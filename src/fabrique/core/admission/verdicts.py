@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from fabrique.core.admission import tables as t
 from fabrique.core.admission.prepare import Tables, job_of
 from fabrique.core.admission.rules import Rules
@@ -13,8 +15,11 @@ from fabrique.core.units import ceil_divide
 _RESOURCES = ("accelerators", "cores", "memory")
 
 
-def why_it_waits(tables: Tables, state: State, row: int, rules: Rules, now_ms: int) -> Reason:
-    """The binding constraint of the pending job in `row` of `state`, the tables as the decision left them."""
+def why_it_waits(tables: Tables, state: State, row: int, rules: Rules, now_ms: int, *, ahead: int) -> Reason:
+    """The binding constraint of the pending job in `row` of `state`, the tables as the decision left them.
+
+    `ahead`: the row of the job that is not to be made late, by `not_to_be_late`.
+    """
     one, cells = tables.jobs[row], state.job[row]
     if isinstance(one, RunRow):
         raise ValueError(f"job {one.job} runs")
@@ -37,7 +42,31 @@ def why_it_waits(tables: Tables, state: State, row: int, rules: Rules, now_ms: i
     if t.V_RESOURCE <= verdict <= t.V_RESOURCE_2:
         each = tables.cores_each if verdict == t.V_RESOURCE else 1
         return _lacks(_RESOURCES[verdict - t.V_RESOURCE], option.partition, short // each, free // each)
-    return _behind(tables, state, row, one, now_ms)
+    return _behind(tables, state, row, one, now_ms, ahead)
+
+
+def not_to_be_late(state: State, rules: Rules, now_ms: int) -> int:
+    """The row of the job that others may not pass if that makes it late: the first that waits, where not every start is
+    reserved the nearest that is; NONE.
+    """
+    if rules.drain_permille == 0 or not rules.backfill:
+        return int(state.clock[t.CLOCK_BLOCKED])
+    waiting = np.flatnonzero((state.job[:, t.JOB_STATUS] == t.READY) & (state.job[:, t.JOB_AT] != NONE))
+    found = ((fits_from(state, row), starts_by(state, row, rules, now_ms), row) for row in waiting.tolist())
+    return min(((at, row) for at, by, row in found if at is not None and at == by), default=(0, NONE))[1]
+
+
+def fits_from(state: State, row: int) -> int | None:
+    """When the job in `row` would fit if runs take their walltime; None where that was not worked out, or never is."""
+    at = int(state.job[row, t.JOB_AT])
+    return None if at == NONE else at
+
+
+def starts_by(state: State, row: int, rules: Rules, now_ms: int) -> int | None:
+    """When it starts at the latest by that, if nothing new goes before it."""
+    at = fits_from(state, row)
+    since = int(state.job[row, [t.JOB_SUBMIT, t.JOB_NOT_BEFORE]].max())
+    return None if at is None else rules.starts_by(at, since, now_ms)
 
 
 def _away(tables: Tables, state: State, row: int, one: JobRow, now_ms: int) -> Reason:
@@ -55,15 +84,14 @@ def _lacks(what: str, partition: str, asked: int, free: int) -> Reason:
     return reason(f"wait.{what}", partition=partition, asked=asked, free=free)
 
 
-def _behind(tables: Tables, state: State, row: int, one: JobRow, now_ms: int) -> Reason:
+def _behind(tables: Tables, state: State, row: int, one: JobRow, now_ms: int, ahead: int) -> Reason:
     """Nothing lacks now: it would make an earlier one late, or something it would meet before its end is in the way."""
-    first = int(state.clock[t.CLOCK_BLOCKED])
-    if first not in (NONE, row):
-        return reason("wait.behind", job=job_of(tables.jobs[first]))
+    if ahead not in (NONE, row):
+        return reason("wait.behind", job=job_of(tables.jobs[ahead]))
     end_ms = now_ms + ceil_divide(one.walltime_ms * PPM, one.options[0].speed_ppm)
     falls = state.cap[state.cap[:, t.CAP_KNOWN] <= now_ms, t.CAP_FROM].tolist()
-    ahead = [at for at in [*falls, *state.block[:, t.BLOCK_FROM].tolist()] if now_ms < at < end_ms]
-    return reason("wait.window", time=min(ahead, default=end_ms))
+    met = [at for at in [*falls, *state.block[:, t.BLOCK_FROM].tolist()] if now_ms < at < end_ms]
+    return reason("wait.window", time=min(met, default=end_ms))
 
 
 def _saved_permille(tables: Tables, state: State, row: int, now_ms: int) -> int:

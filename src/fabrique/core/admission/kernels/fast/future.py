@@ -33,7 +33,9 @@ from fabrique.core.admission.tables import (
     DOMAIN_CAP_END,
     DOMAIN_USED,
     JOB_AT,
+    JOB_NOT_BEFORE,
     JOB_PROFILE,
+    JOB_SUBMIT,
     NONE,
     OPTION_PLACE,
     PROFILE_THRIFTY,
@@ -290,7 +292,9 @@ def effective_end(m: Ints, i: int, now_ms: int) -> int:
 
 @compiled
 def reserve(m: Ints, j: int, now_ms: int) -> int:
-    """Keep a job its earliest start, at the level that draws least; when, or NONE where nothing ever makes it fit."""
+    """A job's earliest start, at the level that draws least; NONE where nothing ever makes it fit. It is kept for the
+    job unless that would drain the machine for too long.
+    """
     best, chosen = (NONE, NONE)
     f = m[of.job(m, j) + JOB_PROFILE]
     for i in range(m[of.profile(m, f) + PROFILE_THRIFTY], m[of.profile(m, f) + PROFILE_THRIFTY_END]):
@@ -301,8 +305,17 @@ def reserve(m: Ints, j: int, now_ms: int) -> int:
         return NONE
     if m[of.profile(m, f) + PROFILE_THRIFTY_END] - m[of.profile(m, f) + PROFILE_THRIFTY] > 1:
         earliest(m, j, chosen, now_ms)
-    promise(m, j, chosen, best, now_ms)
+    if may_drain(m, j, best, now_ms):
+        promise(m, j, chosen, best, now_ms)
     return best
+
+
+@compiled
+def may_drain(m: Ints, j: int, at_ms: int, now_ms: int) -> bool:
+    """Whether its start is near enough, for what it has waited, to keep it."""
+    permille = m[of.FLAG_DRAIN_PERMILLE]
+    since = max(m[of.job(m, j) + JOB_SUBMIT], m[of.job(m, j) + JOB_NOT_BEFORE])
+    return permille == 0 or (at_ms - now_ms) * 1000 <= permille * (now_ms - since)
 
 
 @compiled

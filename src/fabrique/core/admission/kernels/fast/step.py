@@ -279,7 +279,7 @@ def start(m: Ints, j: int, o: int, now_ms: int) -> None:
 
 @compiled
 def wait(m: Ints, j: int, now_ms: int, aged: bool, blocked: int, explain: int) -> int:
-    """Say what binds it and reserve its earliest start while reservations are left; 1 if it counts as blocked."""
+    """Say what binds it and find its earliest start while reservations are left; 1 if it counts as blocked."""
     binds_quota = False
     if explain or (m[of.FLAG_POOLS] and not in_quota(m, m[of.job(m, j) + JOB_POOL], weight_asked(m, j), now_ms)):
         binds_quota = bind(m, j, now_ms) == V_QUOTA

@@ -96,12 +96,16 @@ def binding(step: Step, job: Job) -> tuple[int, int, int] | None:
 
 
 def reserve(step: Step, job: Job) -> int | None:
-    """Keep the job's earliest start, of all its places; None: it never fits."""
+    """The job's earliest start, of all its places, kept for it if it is near enough; None: it never fits."""
     found = [(at, n) for n, option in enumerate(job.profile.thrifty) if (at := earliest(step, job, option)) is not None]
     if not found:
         return None
     begin, n = min(found)
     option = job.profile.thrifty[n]
+    waited = step.now - max(job.submit, job.not_before)
+    if step.flags.drain_permille and (begin - step.now) * 1000 > step.flags.drain_permille * waited:
+        step.world.saw("not-drained")
+        return begin
     step.reservations.append(Reservation(job, option, begin, begin + job.length(option)))
     step.criticals.append(Critical("reservation", begin, option.place, tuple(option.place.chain)))
     return begin
