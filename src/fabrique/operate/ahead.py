@@ -29,8 +29,8 @@ def is_ahead(run: Run) -> bool:
 
 def chosen(plan: Plan, look_ahead_ms: int, now: int) -> list[Wait]:
     """What waits for room alone and starts within the look-ahead by the plan, in the order of its start."""
-    soon = [w for w in plan.waits if w.fits_ms is not None and w.fits_ms <= now + look_ahead_ms]
-    return sorted((w for w in soon if w.reason.code in _FOR_ROOM), key=lambda w: w.fits_ms or 0)[:MOST]
+    soon = [w for w in plan.waits if w.by_ms is not None and w.by_ms <= now + look_ahead_ms]
+    return sorted((w for w in soon if w.reason.code in _FOR_ROOM), key=lambda w: w.by_ms or 0)[:MOST]
 
 
 @transaction.atomic

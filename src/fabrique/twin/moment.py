@@ -11,7 +11,7 @@ from fabrique.core.admission import tables as t
 from fabrique.core.admission.kernels.fast import entries
 from fabrique.core.admission.kernels.fast import memory as kept
 from fabrique.core.admission.tables import NONE, PPM, State
-from fabrique.core.admission.verdicts import not_to_be_late, starts_by
+from fabrique.core.admission.verdicts import not_to_be_late
 from fabrique.core.reasons import Reason, reason
 from fabrique.core.units import ceil_divide
 from fabrique.twin.replay import begun
@@ -60,7 +60,7 @@ def moment(world: World, row: int, at_ms: int, names: list[str]) -> Moment:
         place=place + 1,
         waiting=len(order),
         before=tuple(order[: min(place, _TOLD)]),
-        by_ms=starts_by(state, row, world.rules, at_ms),
+        by_ms=_known(state, row),
     )
 
 
@@ -81,6 +81,11 @@ def _status(world: World, block: kept.Memory, row: int, at_ms: int) -> Status:
     if first != NONE and block.state.job[first, t.JOB_STATUS] != t.DONE:
         return "depends"
     return "waits"
+
+
+def _known(state: State, row: int) -> int | None:
+    at = int(state.job[row, t.JOB_AT])
+    return None if at == NONE else at
 
 
 # --- why ----------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from fabrique.core.admission.prepare import Tables
 from fabrique.core.admission.rules import Rules
 from fabrique.core.admission.state import History, Rows, RunRow
 from fabrique.core.admission.tables import NONE, State
-from fabrique.core.admission.verdicts import fits_from, not_to_be_late, starts_by, why_it_waits
+from fabrique.core.admission.verdicts import not_to_be_late, why_it_waits
 from fabrique.core.reasons import Reason, reason
 
 if TYPE_CHECKING:
@@ -118,10 +118,8 @@ def _decided(tables: Tables, rules: Rules, now_ms: int) -> tuple[Plan, Tables]:
             waits.append(Wait(one.id, reason("wait.reclaiming", job=held_back[one.id]), None))
             continue
         why = why_it_waits(tables, state, row, rules, now_ms, ahead=ahead)
-        if rules.observe_only:
-            waits.append(Wait(one.id, why, None))
-            continue
-        waits.append(Wait(one.id, why, starts_by(state, row, rules, now_ms), fits_from(state, row)))
+        by_ms = int(state.job[row, t.JOB_AT])
+        waits.append(Wait(one.id, why, None if by_ms == NONE or rules.observe_only else by_ms))
     named = f"{rules.name}/{rules.version}"
     plan = Plan(named, now_ms, tuple(starts), tuple(waits), _preempts(tables, found), _recaps(tables, found))
     return plan, after

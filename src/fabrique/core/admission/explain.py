@@ -117,13 +117,9 @@ def starts_by(rows: Rows, rules: Rules, history: History, job: str, now_ms: int)
 
     Every job ahead of it has its start reserved, however far away, so that none is made late by it.
     """
-    row = next(row for row in rows.jobs if row.id == job)
     ahead = min(max(len(rows.jobs), rules.reservations), MOST_RESERVED)
     plan = step(rows, replace(rules, reservations=ahead, drain_permille=0), now_ms, history)
-    fits_ms = _start_in(plan, job)
-    if fits_ms is None or fits_ms == now_ms:
-        return fits_ms
-    return rules.starts_by(fits_ms, max(row.submitted_ms, row.not_before_ms), now_ms)
+    return _start_in(plan, job)
 
 
 def _start_in(plan: Plan, job: str) -> int | None:
@@ -141,7 +137,7 @@ def as_typical(rows: Rows, job: str, permille: int, now_ms: int) -> Rows:
 
 def shorter(row: JobRow, plan: Plan, rows: Rows, now_ms: int) -> tuple[int, ...]:
     """Walltimes worth trying, longest first: up to the next instant that is spoken for, and halves; whole minutes."""
-    instants = [wait.fits_ms for wait in plan.waits if wait.fits_ms is not None and wait.job != row.id]
+    instants = [wait.by_ms for wait in plan.waits if wait.by_ms is not None and wait.job != row.id]
     instants += [block.from_ms for block in rows.blocks]
     instants += [cap.from_ms for site in rows.sites for cap in site.caps]
     gaps = [at - now_ms for at in instants if now_ms < at < now_ms + row.walltime_ms]

@@ -23,15 +23,13 @@ class Start:
 class Wait:
     """The binding constraint of a job that is not started, and when it starts at the latest.
 
-    `by_ms` supposes that running jobs use all the time they asked for and that nothing new goes before it;
-    None where no running job's end would make it start, or where that wasn't worked out. `fits_ms`: when it would fit
-    by the same walltimes; earlier where others may still pass it, as its start isn't reserved yet.
+    `by_ms` supposes that running jobs use all the time they asked for and that nothing else goes before it;
+    None where no running job's end would make it start, or where that wasn't worked out.
     """
 
     job: str
     reason: Reason
     by_ms: int | None
-    fits_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

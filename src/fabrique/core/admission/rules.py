@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from fabrique.core.units import ceil_divide
-
 Watts = Literal["none", "nameplate", "measured", "levels"]
 Signal = Literal["carbon", "price"]
 
@@ -59,16 +57,9 @@ class Rules:
     fill_ppm: int = 800_000
     observe_only: bool = False
 
-    def starts_by(self, fits_ms: int, since_ms: int, now_ms: int) -> int:
-        """When a job that waits since `since_ms`, and would fit at `fits_ms`, starts at the latest, were it the next.
-
-        Others may pass it until it has waited long enough for a start so far away to be reserved.
-        """
-        if self.drain_permille == 0:
-            return fits_ms
-        away_ms = fits_ms - now_ms
-        reserved_ms = since_ms + ceil_divide(away_ms * 1000, self.drain_permille)
-        return fits_ms if reserved_ms <= now_ms else reserved_ms + away_ms
+    def reserves(self, away_ms: int, waited_ms: int) -> bool:
+        """Whether a start so far away is kept for one of the first jobs that wait, after it has waited so long."""
+        return self.drain_permille == 0 or away_ms * 1000 <= self.drain_permille * waited_ms
 
     def flags(self) -> Flags:
         """What the compiled decision reads of them."""

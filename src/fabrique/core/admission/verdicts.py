@@ -51,22 +51,12 @@ def not_to_be_late(state: State, rules: Rules, now_ms: int) -> int:
     """
     if rules.drain_permille == 0 or not rules.backfill:
         return int(state.clock[t.CLOCK_BLOCKED])
-    waiting = np.flatnonzero((state.job[:, t.JOB_STATUS] == t.READY) & (state.job[:, t.JOB_AT] != NONE))
-    found = ((fits_from(state, row), starts_by(state, row, rules, now_ms), row) for row in waiting.tolist())
-    return min(((at, row) for at, by, row in found if at is not None and at == by), default=(0, NONE))[1]
-
-
-def fits_from(state: State, row: int) -> int | None:
-    """When the job in `row` would fit if runs take their walltime; None where that was not worked out, or never is."""
-    at = int(state.job[row, t.JOB_AT])
-    return None if at == NONE else at
-
-
-def starts_by(state: State, row: int, rules: Rules, now_ms: int) -> int | None:
-    """When it starts at the latest by that, if nothing new goes before it."""
-    at = fits_from(state, row)
-    since = int(state.job[row, [t.JOB_SUBMIT, t.JOB_NOT_BEFORE]].max())
-    return None if at is None else rules.starts_by(at, since, now_ms)
+    rows = np.flatnonzero((state.job[:, t.JOB_STATUS] == t.READY) & (state.job[:, t.JOB_AT] != NONE))
+    at = state.job[rows, t.JOB_AT]
+    since = np.maximum(state.job[rows, t.JOB_SUBMIT], state.job[rows, t.JOB_NOT_BEFORE])
+    away, waited = (at - now_ms).tolist(), (now_ms - since).tolist()
+    reserved = [i for i in range(len(rows)) if rules.reserves(away[i], waited[i])]
+    return int(rows[min(reserved, key=away.__getitem__)]) if reserved else NONE
 
 
 def _away(tables: Tables, state: State, row: int, one: JobRow, now_ms: int) -> Reason:
