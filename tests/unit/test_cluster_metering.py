@@ -169,12 +169,12 @@ def test_a_node_that_is_powered_down_draws_nothing_and_what_that_saves_is_told(b
     bench.turn()
     bench.turn(MINUTE)
     row = sound()[-1]
-    assert (row.meter_mj, row.idle_mj) == (IDLE * MINUTE, IDLE * MINUTE)
+    assert (row.meter_mj, row.idle_mj, row.saved_mj) == (IDLE * MINUTE, IDLE * MINUTE, IDLE * MINUTE)
     told = Posting.objects.filter(what="meter").latest("pk").detail
     assert f'"saved_mj":"{IDLE * MINUTE}"' in told
     bench.slurm.machines = [node("n1"), node("n2")]  # somewhere in this minute it woke up
     bench.turn(MINUTE)
-    assert sound()[-1].idle_mj == IDLE * MINUTE * 3 // 2
+    assert (sound()[-1].idle_mj, sound()[-1].saved_mj) == (IDLE * MINUTE * 3 // 2, IDLE * MINUTE // 2)
 
 
 def test_a_run_s_own_counter_is_charged_and_the_difference_is_residual(bench: ClusterBench) -> None:

@@ -192,7 +192,7 @@ def test_energy_adds_up_over_windows_and_is_read_once(desk: Any, django_assert_n
         parts = {"jobs_mj": meter // 2, "idle_mj": meter // 4, "overhead_mj": 0}
         Window.objects.create(
             site=this_hub().site, start_ms=start, end_ms=start + 60_000, meter_mj=meter,
-            residual_mj=meter - sum(parts.values()), mg_per_kwh=mg, provenance={"basis": basis}, **parts,
+            residual_mj=meter - sum(parts.values()), mg_per_kwh=mg, provenance={"basis": basis}, saved_mj=9_000, **parts,
         )  # fmt: skip
 
     site, big = this_hub().site, 7 * 10**17
@@ -203,6 +203,7 @@ def test_energy_adds_up_over_windows_and_is_read_once(desk: Any, django_assert_n
     assert found[key("energy_joules_total", site=site, provenance="modelled")] == 360_000
     assert found[key("energy_use_joules_total", site=site, provenance="modelled", use="jobs")] == 180_000
     assert found[key("energy_residual_joules", site=site, provenance="modelled")] == 90_000
+    assert found[key("energy_saved_joules_total", site=site)] == 18
     grams = found[key("carbon_grams_total", site=site, provenance="measured")]
     assert grams == pytest.approx(big / 3.6e9 * 35_000 / 1000)
     assert found[key("carbon_grams_total", site=site, provenance="modelled")] == 0

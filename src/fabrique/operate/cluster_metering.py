@@ -95,7 +95,6 @@ class ClusterMetering(Metering):
         parts = Parts({str(r.id): 0 for r in runs}, provenances=[f.provenance for f in found])
         others = {r.id: r for r in (*settled, *self._late(found)) if str(r.id) not in parts.jobs}
         on = self._placed([*runs, *others.values()], seen)
-        saved = 0
         for one in found:
             draw, there = self.meter.last[one.source], on.get(one.source, [])
             if one.stepped:
@@ -103,15 +102,13 @@ class ClusterMetering(Metering):
                 parts.add(attribute(one.interval, one.energy_mj, 0, 0, []))
                 continue
             off_ms = self._off[one.source]
-            saved += draw.idle_w * off_ms
+            parts.saved += draw.idle_w * off_ms
             split = self._node(one, draw, off_ms, there, seen)
             parts.add(split)
             how = MODEL if one.provenance.basis == "modelled" else SHARED
             for run, _ in there:
                 if str(run.id) in parts.jobs and split.jobs.get(str(run.id)):
                     _label(parts, run, how)
-        if saved:
-            parts.notes["saved_mj"] = str(saved)
         return parts
 
     def _node(

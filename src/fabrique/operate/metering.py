@@ -82,6 +82,7 @@ class Parts:
     jobs: dict[str, int]
     meter: int = 0
     idle: int = 0
+    saved: int = 0  # not drawn, in none of the sums: what was powered down would have idled
     provenances: list[Provenance] = field(default_factory=list)
     within_bound: bool = True
     stepped: bool = False
@@ -266,6 +267,7 @@ class Metering:
             "start_ms": str(window.start_ms),
             "end_ms": str(window.end_ms),
             "pue_permille": str(here.pue_permille),
+            **({"saved_mj": str(parts.saved)} if parts.saved else {}),
             **parts.notes,
         }
         total_jobs = sum(parts.jobs.values())
@@ -280,6 +282,7 @@ class Metering:
             idle_mj=parts.idle,
             overhead_mj=overhead,
             residual_mj=facility - total_jobs - parts.idle - overhead,
+            saved_mj=parts.saved,
             cap_w=here.cap_w,
             mg_per_kwh=was.factor.mg_per_kwh,
             provenance={**said, "within_bound": parts.within_bound, **({"factor": was.name} if here.hourly else {})},

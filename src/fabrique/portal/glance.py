@@ -94,6 +94,7 @@ class Glance:
     drawn_w: int | None
     seen_ms: int | None
     cap_w: int | None
+    saved_mj: int
     basis: str
     error_permille: int | None
     buckets: Sequence[Bucket]
@@ -124,6 +125,7 @@ def glance(here: ThisHub, *, now: int, language: str = "en") -> Glance:
         drawn_w=None if last is None else round(last.meter_mj / max(last.end_ms - last.start_ms, 1)),
         seen_ms=None if last is None else last.end_ms,
         cap_w=here.cap_w,
+        saved_mj=sum(w.saved_mj for w in windows),
         basis="" if last is None else str(last.provenance.get("basis", "")),
         error_permille=None if last is None else last.provenance.get("error_permille"),
         buckets=buckets(windows, now - DAY_MS, now, BUCKETS),

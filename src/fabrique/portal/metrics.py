@@ -187,6 +187,13 @@ def used_energy() -> Iterator[Metric]:
         labels=["site", "provenance"],
     )
     yield filled(rest, joules["residual"])
+    saved = CounterMetricFamily(
+        "fabrique_energy_saved_joules_total",
+        "Energy that nodes would have drawn idle, had they not been powered down.",
+        labels=["site"],
+    )
+    sites = sorted({site for (site, _), _ in joules["saved"]})
+    yield filled(saved, (((site,), sum(n for (of, _), n in joules["saved"] if of == site)) for site in sites))
     carbon = CounterMetricFamily(
         "fabrique_carbon_grams_total",
         "CO2 equivalent of the energy at the meter, where a factor was known.",

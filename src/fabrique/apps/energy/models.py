@@ -16,6 +16,7 @@ class Window(models.Model):
     idle_mj = models.BigIntegerField()
     overhead_mj = models.BigIntegerField()
     residual_mj = models.BigIntegerField()
+    saved_mj = models.BigIntegerField(default=0)  # what nodes would have drawn idle, had they not been powered down
     cap_w = models.BigIntegerField(null=True)
     mg_per_kwh = models.BigIntegerField(null=True)
     provenance = models.JSONField(default=dict)

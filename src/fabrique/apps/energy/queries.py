@@ -13,7 +13,7 @@ from django.db.models.functions import Cast
 from fabrique.apps.energy.models import Window
 from fabrique.core.units import MJ_PER_KWH
 
-PARTS: Final = ("meter", "jobs", "idle", "overhead", "residual")
+PARTS: Final = ("meter", "jobs", "idle", "overhead", "residual", "saved")
 
 
 def windows(site: str, from_ms: int, to_ms: int) -> list[Window]:

@@ -96,7 +96,7 @@ def windows(request: HttpRequest, from_ms: Number | None = None, to_ms: Number |
 
 
 def _window(w: Window) -> dict[str, Any]:
-    sums = ("meter_mj", "jobs_mj", "idle_mj", "overhead_mj", "residual_mj")
+    sums = ("meter_mj", "jobs_mj", "idle_mj", "overhead_mj", "residual_mj", "saved_mj")
     return {
         "start_ms": w.start_ms,
         "end_ms": w.end_ms,

@@ -246,6 +246,7 @@ class WindowOut(Schema):
     idle_mj: str
     overhead_mj: str
     residual_mj: str
+    saved_mj: str
     cap_w: int | None
     mg_per_kwh: str | None
     provenance: Json
