@@ -20,9 +20,8 @@ READY = {
     "fair": replace(
         EASY,
         name="fair",
-        version=3,
+        version=2,
         reservations=8,
-        drain_permille=150,
         pools=True,
         share_order=True,
         fair=True,
@@ -32,9 +31,7 @@ READY = {
     "sparing": replace(
         EASY,
         name="sparing",
-        version=2,
         reservations=8,
-        drain_permille=150,
         pools=True,
         share_order=True,
         fair=True,
