@@ -192,7 +192,8 @@ def test_energy_adds_up_over_windows_and_is_read_once(desk: Any, django_assert_n
         parts = {"jobs_mj": meter // 2, "idle_mj": meter // 4, "overhead_mj": 0}
         Window.objects.create(
             site=this_hub().site, start_ms=start, end_ms=start + 60_000, meter_mj=meter,
-            residual_mj=meter - sum(parts.values()), mg_per_kwh=mg, provenance={"basis": basis}, saved_mj=9_000, **parts,
+            residual_mj=meter - sum(parts.values()), mg_per_kwh=mg, provenance={"basis": basis},
+            saved_mj=9_000, **parts,
         )  # fmt: skip
 
     site, big = this_hub().site, 7 * 10**17
