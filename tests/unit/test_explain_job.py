@@ -52,7 +52,6 @@ def test_fewer_cores_would_start_it_now_and_do(bench: Bench) -> None:
 def test_a_shorter_walltime_fits_before_the_reservation(bench: Bench) -> None:
     running(bench)
     bench.submit(cores="2")
-    bench.turn(528_000)  # of ten minutes: what is left is less than 15 % of that, so its start is reserved now
     waiting = bench.submit(cores="1", walltime="1h")
     bench.turn()
     found = told(bench, waiting)
