@@ -123,6 +123,24 @@ def test_a_job_that_has_started_is_not_held_and_stays_in_the_accounting(door: Do
     when(lambda: {str(runs), str(waits)} <= set(door.lab.run(*told).stdout.split()))
 
 
+@pytest.mark.parametrize("way", ["commands", "rest"])
+def test_a_job_that_waits_takes_another_limit_and_other_licences(door: Door, way: Any) -> None:
+    kind = ("servertype=test", "type=license", f"cluster={door.lab.cluster}", "percentallowed=100")
+    door.lab.run("sacctmgr", "-i", "add", "resource", "name=seats", "server=here", "count=9", *kind, check=False)
+    transport = slurm_bench.connector(door.lab, way, utc_ms)().transport
+    when(lambda: "seats@here" in door.lab.run("scontrol", "show", "licenses").stdout)
+    job = door.sbatch("--hold", "-t", "3", "-L", "seats@here:4")
+    for number, limit_ms in ((2, 120_000), (3, 60_000)):
+        licences = {"seats@here": number}
+        assert transport.change([Change(job, limit_ms=limit_ms, licences=licences)]) == []
+        (shown,) = (one for one in transport.queue()[0] if one.job_id == job)
+        assert (shown.asked.licences, shown.limit_ms) == (licences, limit_ms)
+    (denied,) = transport.change([Change(job, licences={"no-such": 1})])
+    assert denied.job_id == job
+    assert transport.change([Change(job, licences={})]) == []
+    assert next(one for one in transport.queue()[0] if one.job_id == job).asked.licences == {}
+
+
 def test_jobs_start_in_the_order_in_which_they_were_released(door: Door) -> None:
     """Each wants all that the first node has; they came in another order than they are let go."""
     whole = ("--hold", "-w", "gpu01", "--exclusive")

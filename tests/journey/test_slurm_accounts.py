@@ -225,8 +225,10 @@ def test_a_consent_in_a_comment_is_judged_at_submission_and_its_limit_is_changed
     )
     came = next(one for one in engine.arrivals() if one.job_id == job)
     assert (came.held, came.limit_ms, tolerated(came.comment)) == (True, 6_000_000, 100)
-    assert engine.stretch({came.handle: 6_458_558}) == set()
+    name, taken = next(iter(came.asked.licences.items()))
+    assert engine.reshape({came.handle: 6_458_558}, {came.handle: {name: taken - 1}}) == set()
     assert site.job(job, "TimeLimit") == "1:48:00"
+    assert site.job(job, "Licenses") == f"{name}:{taken - 1}"
     levels.put(site.files / "levels", job, Level("limit_w", 410))
     engine.release([came.handle])
     tools = site.files / "tools"

@@ -61,6 +61,7 @@ def test_a_job_that_consents_runs_longer_at_a_lower_level_and_gets_time_back(hub
         job = hub.answer("submit", "-", "--project", alice.project, stdin=text, who=alice)["number"]
         until(lambda: hub.shown(plain, "State") == "RUNNING", 30, hub.log)
         assert (hub.shown(plain, "TimeLimit"), levels.read(folder, plain)) == (MINUTES, LEVEL)
+        assert hub.shown(plain, "Licenses") == "fabrique_w@fabrique:2"
         until(lambda: own("State") == ["RUNNING"], 30, hub.log)
         assert (own("TimeLimit"), own("Licenses")) == ([MINUTES], ["fabrique_w@fabrique:2"])
         assert [levels.read(folder, int(one.name)) for one in folder.iterdir()] == [LEVEL, LEVEL]

@@ -46,8 +46,9 @@ class Prolog(Slurm):
         self.queue = Queue()
         self.specs: dict[str, RunSpec] = {}
         self.ids: dict[str, int] = {}
-        self.stiff = False  # no limit can be changed
+        self.stiff = False  # nothing of a job can be changed
         self.found: dict[str, tuple[level_files.Level | None, int | None]] = {}  # level and limit at the release
+        self.licences: dict[str, dict[str, int]] = {}
 
     def submit(self, spec: RunSpec) -> None:
         super().submit(spec)
@@ -59,13 +60,14 @@ class Prolog(Slurm):
             submitted_ms=T0, limit_ms=spec.walltime_ms, priority=0, asked=asked, given=asked,
         )  # fmt: skip
 
-    def stretch(self, limits: Mapping[str, int]) -> set[str]:
+    def reshape(self, limits: Mapping[str, int], licences: Mapping[str, Mapping[str, int]]) -> set[str]:
         refused = set()
         for number, job in self.queue.items():
             if job.handle in limits and self.stiff:
                 refused.add(job.handle)
             elif job.handle in limits:
                 self.queue[number] = replace(job, limit_ms=whole_minutes(limits[job.handle]))
+                self.licences[job.handle] = dict(licences.get(job.handle, {}))
         return refused
 
     def release(self, intents: Sequence[str], *, early: bool = False) -> None:

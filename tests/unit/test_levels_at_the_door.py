@@ -13,6 +13,7 @@ from tests.unit.scripted import T0
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.ledger.verify import verify
 from fabrique.definitions import rules as rule_sets
+from fabrique.engines.slurm.files import door
 from fabrique.engines.slurm.files import levels as level_files
 from fabrique.engines.slurm.model import QueuedJob, Tres
 from fabrique.operate.intake import tolerated
@@ -34,12 +35,14 @@ def sbatch(bench: LevelBench, number: int = 41, **more: Any) -> QueuedJob:
 
 def test_a_plain_sbatch_consents_in_its_comment(bench: LevelBench) -> None:
     job = sbatch(bench)
+    door.write(bench.here.home / door.STATE, bench.now, [], [], licences=20)
     bench.turn()
     row = bench.row("41")
     run = row.runs.get()
     assert (run.level, run.walltime_ms) == (LEVEL, -(-6_000_000 * 1000 // 929))
     assert bench.engine.found[job.handle] == (level_files.Level("limit_w", 174), STRETCHED)
-    assert run.bound["power_w"] == 400  # its licences were taken when it came
+    assert bench.slurm.licences[job.handle] == {"fabrique_w@fabrique": run.bound["power_w"] // 100}
+    assert run.bound["power_w"] < run.bound["top_w"] == 400
     for _ in range(3):  # the queue shows the limit that the hub set, and it asks for no more than before
         bench.turn()
     row.refresh_from_db()
@@ -78,7 +81,7 @@ def test_where_its_limit_can_not_be_changed_it_runs_at_the_top(bench: LevelBench
     job = sbatch(bench)
     bench.turn()
     run = bench.row("41").runs.get()
-    assert (run.level, run.walltime_ms) == (None, 6_000_000)
+    assert (run.level, run.walltime_ms, run.bound["power_w"]) == (None, 6_000_000, 400)
     assert bench.engine.found[job.handle] == (None, 6_000_000)
 
 

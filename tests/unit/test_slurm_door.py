@@ -15,7 +15,7 @@ from tests.unit.slurm_fakes import RUN, T0, FakeSlurm, submit
 from fabrique.core.errors import FabriqueError
 from fabrique.engines.slurm.door import EARLY, NOW
 from fabrique.engines.slurm.engine import SlurmEngine
-from fabrique.engines.slurm.model import Change, Denied
+from fabrique.engines.slurm.model import Change, Denied, Tres
 
 
 @pytest.fixture
@@ -173,15 +173,31 @@ def test_an_end_that_slurm_refuses_hides_no_other_run(
 def test_the_limit_of_a_job_that_waits_is_changed_once(engine: SlurmEngine, slurm: FakeSlurm) -> None:
     waits, runs = slurm.add("job0", priority=0, limit_ms=6_000_000), slurm.add("job1", state="RUNNING")
     limits = {waits.handle: 6_458_558, runs.handle: 1_000, "slurm-999-1": 1_000}
-    assert engine.stretch(limits) == {runs.handle, "slurm-999-1"}
+    assert engine.reshape(limits) == {runs.handle, "slurm-999-1"}
     assert slurm.changes == [Change(waits.job_id, limit_ms=6_458_558)]
     slurm.jobs[waits.job_id] = replace(slurm.jobs[waits.job_id], limit_ms=6_480_000)  # as Slurm rounds it
     slurm.now += 1_000  # a new look
-    assert engine.stretch({waits.handle: 6_458_558}) == set()
+    assert engine.reshape({waits.handle: 6_458_558}) == set()
     assert len(slurm.changes) == 1
+
+
+def test_the_watt_licences_of_a_job_that_waits_are_changed_and_its_own_ones_kept(
+    engine: SlurmEngine, slurm: FakeSlurm
+) -> None:
+    asked = Tres(1, 0, 1, licences={"watts@fabrique": 4, "matlab": 2})
+    job = slurm.add("job0", priority=0, limit_ms=6_000_000, asked=asked)
+    assert engine.reshape({job.handle: 6_000_000}, {job.handle: {"watts@fabrique": 3}}) == set()
+    assert slurm.changes == [Change(job.job_id, licences={"watts@fabrique": 3, "matlab": 2})]
+    slurm.jobs[job.job_id] = replace(job, asked=replace(asked, licences={"watts@fabrique": 3, "matlab": 2}))
+    slurm.now += 1_000
+    for watts in ({"watts@fabrique": 3}, {}):
+        assert engine.reshape({job.handle: 6_000_000}, {job.handle: watts}) == set()
+    assert len(slurm.changes) == 1
+    assert engine.reshape({job.handle: 6_000_000}, {job.handle: {"watts@fabrique": 0}}) == set()
+    assert slurm.changes[1:] == [Change(job.job_id, licences={"matlab": 2})]
 
 
 def test_a_limit_that_slurm_refuses_is_told(engine: SlurmEngine, slurm: FakeSlurm, monkeypatch: Any) -> None:
     job = slurm.add("job0", priority=0, limit_ms=6_000_000)
     monkeypatch.setattr(slurm, "change", lambda changes: [Denied(c.job_id, "Access denied") for c in changes])
-    assert engine.stretch({job.handle: 7_000_000}) == {job.handle}
+    assert engine.reshape({job.handle: 7_000_000}) == {job.handle}

@@ -23,7 +23,7 @@ from fabrique.core.reasons import Reason, reason
 from fabrique.core.units import HOUR_MS, Unit
 from fabrique.operate.ahead import is_ahead
 from fabrique.operate.books import Books
-from fabrique.operate.options import booked_w, holds, lower_levels, most_held, options
+from fabrique.operate.options import holds, lower_levels, most_held, options, power_bound
 
 LOW = -1
 HOURS_AHEAD = 48
@@ -122,9 +122,10 @@ def place(
 ) -> Placement:
     """A start on what `offer` hands out, with the devices and cores of `bound`, at `level` (None: the top one)."""
     spec = levels.at(ask.spec, level)
-    full = {**bound, "power_w": booked_w(here, ask, spec, offer), "memory_mb": spec.memory_mb, "site": offer.site}
+    full = {**bound, "power_w": power_bound(here, spec, offer), "memory_mb": spec.memory_mb, "site": offer.site}
     if level is not None:
-        full |= {"level": asdict(level), "walltime_ms": spec.walltime_ms}
+        top_w = power_bound(here, ask.spec, offer)
+        full |= {"level": asdict(level), "walltime_ms": spec.walltime_ms, "top_w": top_w}
     frozen = books.frozen(offer.unit)
     return Placement(offer, full, holds(here, ask, spec, offer, books), frozen)
 

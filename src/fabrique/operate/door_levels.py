@@ -1,6 +1,6 @@
-"""The power levels of jobs that came by the cluster's own door: their limit and their level, before they are released.
+"""Power levels of jobs that came by the cluster's own door: their limit, watt licences and level, before their release.
 
-A job whose limit can't be changed, or whose level can't be written, runs at the top level, as if none was chosen.
+A job of which one of these can't be changed runs at the top level, as if none was chosen.
 """
 
 from __future__ import annotations
@@ -14,35 +14,47 @@ from django.db import transaction
 
 from fabrique.apps.jobs import specs
 from fabrique.apps.jobs.models import Run
+from fabrique.apps.this_hub import ThisHub
+from fabrique.engines.slurm.files import door as door_file
 from fabrique.engines.slurm.files import levels
 from fabrique.engines.slurm.files.levels import Level
-from fabrique.engines.slurm.model import THEIRS
+from fabrique.engines.slurm.files.render import licence_name
+from fabrique.engines.slurm.model import THEIRS, units_for
 from fabrique.operate.act import Levelled
 from fabrique.operate.observe import intent_of
 
 log = logging.getLogger("fabrique.loop")
 
+_LEVEL = ("level", "walltime_ms", "top_w")  # what a level adds to what is bound
+
 
 @runtime_checkable
-class Stretching(Protocol):
-    """A door that changes the time limits of jobs that wait; it answers those whose limit stays as it was."""
+class Reshaping(Protocol):
+    """A door that changes the time limits and licences of jobs that wait; it answers those that stay as they were."""
 
-    def stretch(self, limits: Mapping[str, int]) -> set[str]: ...
+    def reshape(self, limits: Mapping[str, int], licences: Mapping[str, Mapping[str, int]]) -> set[str]: ...
 
 
-def prepare(door: object, folder: Path, runs: Sequence[Run]) -> None:
+def prepare(door: object, here: ThisHub, runs: Sequence[Run]) -> None:
     """Before their release, and before each repeat of it. Raises what the engine raises."""
     bending = [run for run in runs if run.handle and specs.needs(run.job).tolerated_permille]
-    if not bending or not isinstance(door, Stretching):
+    if not bending or not isinstance(door, Reshaping):
         return
-    # also at the top level: an earlier attempt may have left a longer limit
-    refused = door.stretch({intent_of(run): run.walltime_ms for run in bending})
-    _at_top([run for run in bending if run.level is not None and intent_of(run) in refused])
+    folder = here.home / levels.LEVELS
+    # also at the top level: an earlier attempt may have left a longer limit, and fewer licences
+    refused = _reshaped(door, here, bending)
+    _at_top(door, here, [run for run in bending if run.level is not None and intent_of(run) in refused])
     _forget_old(door, folder)
-    unwritten = [run for run in bending if not _written(folder, run)]
-    if unwritten:
-        door.stretch({intent_of(run): int(run.job.spec["walltime_ms"]) for run in unwritten})
-        _at_top(unwritten)
+    _at_top(door, here, [run for run in bending if not _written(folder, run)])
+
+
+def _reshaped(door: Reshaping, here: ThisHub, runs: Sequence[Run]) -> set[str]:
+    limits = {intent_of(run): run.walltime_ms for run in runs}
+    cluster = here.deployment.cluster
+    if cluster is None or cluster.watt_licence is None:
+        return door.reshape(limits, {})
+    name, there = licence_name(cluster.watt_licence), door_file.licences(here.home / door_file.STATE)
+    return door.reshape(limits, {intent_of(run): {name: units_for(int(run.bound["power_w"]), there)} for run in runs})
 
 
 def _written(folder: Path, run: Run) -> bool:
@@ -68,10 +80,13 @@ def _forget_old(door: object, folder: Path) -> None:
             levels.keep_only(folder, {one.job_id for one in known})
 
 
-@transaction.atomic
-def _at_top(runs: Sequence[Run]) -> None:
-    """They run as they were asked after all."""
+def _at_top(door: Reshaping, here: ThisHub, runs: Sequence[Run]) -> None:
+    """They run as they were asked after all; what that draws beyond what was planned, the cluster's licences bound."""
+    if not runs:
+        return
     for run in runs:
-        run.bound = {k: v for k, v in run.bound.items() if k not in ("level", "walltime_ms")}
-    if runs:
+        top_w = run.bound.get("top_w", run.bound["power_w"])
+        run.bound = {**{k: v for k, v in run.bound.items() if k not in _LEVEL}, "power_w": top_w}
+    with transaction.atomic():
         Run.objects.rewrite(runs, ["bound"])
+    _reshaped(door, here, runs)

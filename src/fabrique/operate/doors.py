@@ -16,7 +16,6 @@ from fabrique.core.clock import has_passed
 from fabrique.core.errors import FabriqueError
 from fabrique.core.reasons import from_json
 from fabrique.engines.protocol import Engine
-from fabrique.engines.slurm.files import levels
 from fabrique.language.say import Speaker
 from fabrique.operate import ahead, door_levels
 from fabrique.operate.backstop import Backstop
@@ -147,7 +146,7 @@ class Doors:
 
     def _let_go(self, runs: Sequence[Run], *, early: bool) -> None:
         assert self.door is not None  # noqa: S101 - only called with one
-        door_levels.prepare(self.door, self.here.home / levels.LEVELS, runs)
+        door_levels.prepare(self.door, self.here, runs)
         self.door.release([intent_of(run) for run in runs], early=early)
 
     def keeps_waiting(self, runs: Sequence[Run], *, now: int) -> bool:

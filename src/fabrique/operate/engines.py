@@ -10,7 +10,6 @@ from pathlib import Path
 from fabrique.apps.now import now_ms
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core.errors import FabriqueError
-from fabrique.core.units import ceil_divide
 from fabrique.definitions.cluster import Cluster
 from fabrique.engines.isolation import Isolation
 from fabrique.engines.local import LocalEngine
@@ -19,7 +18,7 @@ from fabrique.engines.slurm.commands import CommandTransport
 from fabrique.engines.slurm.engine import SlurmEngine
 from fabrique.engines.slurm.files import door
 from fabrique.engines.slurm.files.render import licence_name
-from fabrique.engines.slurm.model import LICENCE_W, Transport
+from fabrique.engines.slurm.model import Transport, units_for
 from fabrique.engines.slurm.placing import Settings
 from fabrique.engines.slurm.rest import RestTransport
 
@@ -60,7 +59,7 @@ def watt_licences(state: Path, cluster: Cluster, spec: RunSpec) -> Mapping[str, 
     """Of a run at a power level: for what was booked, never more than there are. Of any other the door says it."""
     if cluster.watt_licence is None or spec.power_limit_w is None or not spec.power_w:
         return {}
-    units = min(ceil_divide(spec.power_w, LICENCE_W), door.licences(state))
+    units = units_for(spec.power_w, door.licences(state))
     return {licence_name(cluster.watt_licence): units} if units else {}
 
 

@@ -82,7 +82,7 @@ def _lower(here: ThisHub, ask: Asked, books: Books, now: int) -> Iterator[Lower]
             allowed = offer.longest_ms is None or slower.walltime_ms <= offer.longest_ms
             draws_less = watts < _watts(here, ask.spec, offer)
             if in_time and allowed and draws_less and _affords(ask, asks, books):
-                yield Lower(offer, level, watts, booked_w(here, ask, slower, offer), asks)
+                yield Lower(offer, level, watts, power_bound(here, slower, offer), asks)
 
 
 def _affords(ask: Asked, asks: Mapping[Unit, int], books: Books) -> bool:
@@ -102,13 +102,6 @@ def holds(here: ThisHub, ask: Asked, spec: JobSpec, offer: fits.Offer, books: Bo
     """What a start as `spec` would set aside."""
     limits = books.policies(str(ask.job.allocation_id))
     return dict(fits.bounds(spec, offer, limits, books.frozen(offer.unit), here.pue_permille))
-
-
-def booked_w(here: ThisHub, ask: Asked, spec: JobSpec, offer: fits.Offer) -> int:
-    """Of a start as `spec`. Who came by the cluster's own door took its licences there, for the top level."""
-    cluster = here.deployment.cluster
-    took = bool(ask.job.door) and cluster is not None and cluster.watt_licence is not None
-    return power_bound(here, ask.spec if took else spec, offer)
 
 
 def power_bound(here: ThisHub, spec: JobSpec, offer: fits.Offer) -> int:

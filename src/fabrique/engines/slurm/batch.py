@@ -56,8 +56,8 @@ def lead_s(order: Order) -> int:
     return min(65_535, max(1, -(-order.lead_ms // 1000)))
 
 
-def licences(order: Order) -> str:
-    return ",".join(f"{plain(name, 'licences')}:{int(number)}" for name, number in sorted(order.licences.items()))
+def licences(numbers: Mapping[str, int]) -> str:
+    return ",".join(f"{plain(name, 'licences')}:{int(number)}" for name, number in sorted(numbers.items()))
 
 
 def gres(order: Order) -> str | None:
@@ -98,7 +98,7 @@ def options(order: Order, group: int | None) -> list[str]:
         "qos": None if order.qos is None else plain(order.qos, "qos"),
         "mem": None if order.memory_mb is None else f"{int(order.memory_mb)}M",
         "gres": gres(order),
-        "licenses": licences(order) or None,
+        "licenses": licences(order.licences) or None,
         "signal": signal(order),
         "comment": line(order.comment) or None,
     }

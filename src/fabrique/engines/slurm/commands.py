@@ -256,7 +256,7 @@ def _name(job: Target) -> str:
 
 
 def _lines(change: Change) -> Iterator[str]:
-    """What one change is in scontrol's own words: numbers alone, so that there is nothing to quote.
+    """What one change is in scontrol's own words: numbers and plain names, so that there is nothing to quote.
 
     A held job takes no priority before it is released; released first, it has Slurm's own for a moment. One that is to
     be held was given a later start before, which is taken back.
@@ -264,6 +264,8 @@ def _lines(change: Change) -> Iterator[str]:
     job = f"JobId={_name(change.job_id)}"
     if change.limit_ms is not None:
         yield f"update {job} TimeLimit={batch.minutes(change.limit_ms)}"
+    if change.licences is not None:
+        yield f"update {job} Licenses={batch.licences(change.licences)}"
     if change.nice is not None:
         yield f"update {job} Nice={int(change.nice)}"
     if change.priority is not None and change.priority > 0:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from fabrique.core.errors import FabriqueError
@@ -35,6 +36,7 @@ SHOWN: Final = "fabrique: "  # how what we write beside a job begins: anything e
 NOW: Final = (3_000_000_000, 4_000_000_000)
 EARLY: Final = (2_000_000_000, 2_999_999_999)
 _MOST_SHOWN: Final = 300
+_NONE: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType({})
 _MOST_AT_ONCE: Final = 500  # a millisecond and more each
 
 
@@ -110,8 +112,10 @@ class OwnDoor:
             waiting = [job for job in self._sight.look().all if job.state == "PENDING"]
             self._change(self._ahead(found.values(), waiting) if early else self._now(found.values(), waiting))
 
-    def stretch(self, limits: Mapping[str, int]) -> set[str]:
-        """Sets the time limits of jobs that wait, in ms; answers those whose limit stays as it was."""
+    def reshape(self, limits: Mapping[str, int], licences: Mapping[str, Mapping[str, int]] = _NONE) -> set[str]:
+        """Sets the time limits of jobs that wait, in ms, and how many of some licences each takes; of others it keeps
+        what it asked for. Answers those that stay as they were.
+        """
         refused: set[str] = set()
         changes: dict[str, Change] = {}
         with Answering():
@@ -120,8 +124,13 @@ class OwnDoor:
                 job, target = found.get(intent, (None, None))
                 if job is None or target is None or job.state != "PENDING":
                     refused.add(intent)
-                elif job.limit_ms is None or batch.minutes(job.limit_ms) != batch.minutes(limit_ms):
-                    changes[intent] = Change(target, limit_ms=limit_ms)
+                    continue
+                wanted = {**job.asked.licences, **licences.get(intent, {})}
+                new = {name: number for name, number in wanted.items() if number}
+                same = job.limit_ms is not None and batch.minutes(job.limit_ms) == batch.minutes(limit_ms)
+                if not same or new != job.asked.licences:
+                    taken = None if new == job.asked.licences else new
+                    changes[intent] = Change(target, limit_ms=None if same else limit_ms, licences=taken)
             denied = self._change(list(changes.values()))
         return refused | {intent for intent, change in changes.items() if change.job_id in denied}
 

@@ -184,6 +184,8 @@ class RestTransport:
             body["time_limit"] = self._number(batch.minutes(change.limit_ms))
         if change.nice is not None:
             body["nice"] = change.nice
+        if change.licences is not None:
+            body["licenses"] = batch.licences(change.licences)
         if change.comment is not None:
             body["comment"] = batch.line(change.comment)
         if change.admin_comment is not None:
@@ -202,7 +204,7 @@ class RestTransport:
 
     def _not_taken(self, changes: Sequence[Change]) -> list[Denied]:
         """A field of a type that the daemon did not expect is passed over in silence: what counts is read back."""
-        wanted = [c for c in changes if c.priority is not None or c.comment is not None or c.limit_ms is not None]
+        wanted = [c for c in changes if (c.priority, c.comment, c.limit_ms, c.licences) != (None,) * 4]
         if not wanted:
             return []
         single = [c.job_id for c in wanted if isinstance(c.job_id, int)]
@@ -289,7 +291,7 @@ def _common(order: Order) -> dict[str, object]:
         "tasks": int(order.nodes),
         "cpus_per_task": int(order.cores),
         "memory_per_node": order.memory_mb,
-        "licenses": batch.licences(order) or None,
+        "licenses": batch.licences(order.licences) or None,
         "comment": batch.line(order.comment) or None,
         "hold": True if order.held else None,
     }
@@ -301,6 +303,8 @@ def _is(job: QueuedJob, change: Change) -> bool:
     if job.state == "PENDING" and change.priority is not None and job.priority != change.priority:
         return False
     if change.comment is not None and job.comment != batch.line(change.comment):
+        return False
+    if change.licences is not None and job.asked.licences != change.licences:
         return False
     return change.limit_ms is None or job.limit_ms == batch.minutes(change.limit_ms) * 60_000
 
