@@ -238,7 +238,7 @@ class SlurmLab:
 
         words: list[str] = []
         try:
-            until(known, 20, "the accounting takes the cluster", pause_s=0.2)
+            until(known, 60, "the accounting takes the cluster", pause_s=0.2)
         except LabError as late:
             raise LabError(f"{late}\n{words[-1]}") from None
 
