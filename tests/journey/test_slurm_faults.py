@@ -33,6 +33,8 @@ def sleep(seconds):
         pass
 time.sleep = sleep
 """
+# however slow the machine, such a job still runs when hands or a power cut end it; what it does again is short
+LONG_AT_FIRST = "sleep $((SLURM_RESTART_COUNT ? 2 : 100))"
 
 
 @pytest.mark.timeout(480)
@@ -50,10 +52,10 @@ def test_a_dead_controller_a_dead_node_and_hands_behind_our_back(slurm_hub: Slur
         lab.wait_for_nodes(60, resume=True)
         stream.some(6)
         # hands behind our back: at jobs that wait, that were released, that run
-        runs = stream.one(alice, "--gres=gpu:1", seconds=6)
-        ends = stream.one(bob, "-c2", seconds=60)
-        dies = stream.one(bob, "-c2", "-w", "gpu03", seconds=5)
-        stays_dead = stream.one(alice, "--gres=gpu:1", "-w", "gpu03", "--no-requeue", seconds=60)
+        runs = stream.one(alice, "--gres=gpu:1", script=LONG_AT_FIRST)
+        ends = stream.one(bob, "-c2", seconds=100)
+        dies = stream.one(bob, "-c2", "-w", "gpu03", script=LONG_AT_FIRST)
+        stays_dead = stream.one(alice, "--gres=gpu:1", "-w", "gpu03", "--no-requeue", seconds=100)
         for job in (runs, ends, dies, stays_dead):
             stream.running(job)
         waits = stream.one(alice, "-N", "3", "--exclusive", "--gres=gpu:8", seconds=2)
