@@ -47,7 +47,7 @@ class Stream:
 
     def one(self, user: User, *asked: str, seconds: int = 0, tasks: int = 1, script: str = "") -> int:
         """As a person does it: again, when Slurm does not answer. A `script` instead of so many `seconds`."""
-        words, end = ("-t", "2", "-J", f"sent-{self.sent}", *asked), time.monotonic() + 30
+        words, end = ("-t", "1", "-J", f"sent-{self.sent}", *asked), time.monotonic() + 30
         while True:
             try:
                 made = self.hub.sbatch(user, *words, script=script or f"sleep {seconds}")

@@ -46,7 +46,7 @@ def hub(make_slurm_lab: Callable[..., SlurmLab]) -> Iterator[SlurmHub]:
 
 def test_a_job_that_consents_runs_longer_at_a_lower_level_and_gets_time_back(hub: SlurmHub) -> None:
     alice, folder = hub.users[0], hub.home.path / levels.LEVELS
-    text = f"#!/bin/sh\n#fabrique walltime: 100m\n#fabrique accelerators: 1\n#fabrique {TOLERATES}\nsleep 9\n"
+    text = f"#!/bin/sh\n#fabrique walltime: 100m\n#fabrique accelerators: 1\n#fabrique {TOLERATES}\nsleep 15\n"
 
     def own(column: str) -> list[str]:
         rows = hub.lab.run("squeue", "-h", "-O", f"Name:60,{column}:60").stdout.splitlines()
@@ -57,18 +57,24 @@ def test_a_job_that_consents_runs_longer_at_a_lower_level_and_gets_time_back(hub
 
     with hub.operating():
         given = ("-A", alice.account, "--gres=gpu:h100:1", "-t", "100", f"--comment=#fabrique {TOLERATES}")
-        plain = hub.lab.submit(*given, script="sleep 9", user=alice.login)
+        plain = hub.lab.submit(*given, script="sleep 15", user=alice.login)
+        array = hub.lab.submit(*given, "--array=1-3", script="sleep 15", user=alice.login)
+        tasks = [f"{array}_{n}" for n in (1, 2, 3)]
         job = hub.answer("submit", "-", "--project", alice.project, stdin=text, who=alice)["number"]
         until(lambda: hub.shown(plain, "State") == "RUNNING", 30, hub.log)
         assert (hub.shown(plain, "TimeLimit"), levels.read(folder, plain)) == (MINUTES, LEVEL)
         assert hub.shown(plain, "Licenses") == "fabrique_w@fabrique:2"
+        for task in tasks:
+            until(lambda task=task: hub.shown(task, "State") == "RUNNING", 30, hub.log)
+            assert (hub.shown(task, "TimeLimit"), hub.shown(task, "Licenses")) == (MINUTES, "fabrique_w@fabrique:2")
+            assert levels.read(folder, int(hub.shown(task, "JobID"))) == LEVEL
         until(lambda: own("State") == ["RUNNING"], 30, hub.log)
         assert (own("TimeLimit"), own("Licenses")) == ([MINUTES], ["fabrique_w@fabrique:2"])
-        assert [levels.read(folder, int(one.name)) for one in folder.iterdir()] == [LEVEL, LEVEL]
-        for name in (f"job:{job}", str(plain)):
+        assert [levels.read(folder, int(one.name)) for one in folder.iterdir()] == [LEVEL] * 5
+        for name in (f"job:{job}", str(plain), *tasks):
             until(partial(over, name), 60, hub.log)
             run = hub.answer("why", name, who=alice)["run"]
             assert run["level"] == {"limit_w": 174, "throughput_permille": 929, "draw_permille": 776}
     statement = json.dumps(hub.answer("statement", alice.project, who=alice))
-    assert statement.count("rebate.power-level") >= 2
+    assert statement.count("rebate.power-level") >= 5
     assert hub.answer("ledger", "verify")["ok"]

@@ -62,7 +62,7 @@ def test_idle_nodes_sleep_what_that_saves_is_booked_and_a_plain_sbatch_wakes_one
         until(lambda: all("powered_down" in state for state in states(hub)), 60, lambda: (states(hub), hub.log()))
         until(lambda: [saved for saved, _ in windows(hub, 0) if saved], 90, hub.log)
         since = time.time()
-        job = hub.sbatch(alice, "--gres=gpu:h100:1", "-t", "2", script="sleep 3")
+        job = hub.sbatch(alice, "--gres=gpu:h100:1", "-t", "2", script="sleep 6")
         until(lambda: hub.shown(job, "State") == "RUNNING", 90, lambda: (states(hub), hub.log()))
         assert sum("powered_down" in state for state in states(hub)) == NODES - 1
         books = hub.assert_books_are_sacct_s(since, 1, 90)

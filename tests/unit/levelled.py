@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from fabrique.core.units import unit
 from fabrique.definitions import rules as rule_sets
 from fabrique.engines.protocol import RunSpec
 from fabrique.engines.slurm.files import levels as level_files
-from fabrique.engines.slurm.model import OURS, QueuedJob, Tres
+from fabrique.engines.slurm.model import OURS, QueuedJob, Tres, handle_of
 
 A40 = unit("acc-ms:a40")
 SWEPT = NODES.model_copy(update={"kind": "a40", "device_w": 300, "limit_w": 300, "gres": "gpu:a40"})
@@ -62,6 +62,7 @@ class Prolog(Slurm):
 
     def reshape(self, limits: Mapping[str, int], licences: Mapping[str, Mapping[str, int]]) -> set[str]:
         refused = set()
+        self._split(limits)
         for number, job in self.queue.items():
             if job.handle in limits and self.stiff:
                 refused.add(job.handle)
@@ -69,6 +70,19 @@ class Prolog(Slurm):
                 self.queue[number] = replace(job, limit_ms=whole_minutes(limits[job.handle]))
                 self.licences[job.handle] = dict(licences.get(job.handle, {}))
         return refused
+
+    def _split(self, handles: Collection[str]) -> None:
+        """As Slurm does it: a task that is changed gets the next number, the last one keeps the array's."""
+        for array in [job for job in self.queue.values() if job.task_ids]:
+            left = list(array.task_ids)
+            for task in array.task_ids:
+                if handle_of(array, task) not in handles or self.stiff:
+                    continue
+                left.remove(task)
+                number = max(self.queue) + 1 if left else array.job_id
+                self.queue[number] = replace(array, job_id=number, array_task=task, task_ids=(), tasks=1)
+            if left:
+                self.queue[array.job_id] = replace(array, task_ids=tuple(left), tasks=len(left))
 
     def release(self, intents: Sequence[str], *, early: bool = False) -> None:
         for job in self.queue.values():

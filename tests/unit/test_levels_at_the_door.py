@@ -116,10 +116,25 @@ def test_what_is_no_consent_lowers_nothing(bench: LevelBench, comment: str) -> N
     assert bench.engine.found[job.handle] == (None, 6_000_000)
 
 
-def test_a_task_of_an_array_is_not_lowered(bench: LevelBench) -> None:
-    bench.slurm.sbatch(50, comment=CONSENT, array_id=50, task_ids=(1, 2), tasks=2)
+def test_each_task_of_an_array_is_lowered_under_the_number_that_it_gets(bench: LevelBench) -> None:
+    sbatch(bench, 50, array_id=50, task_ids=(1, 2, 3), tasks=3)
     bench.turn()
-    assert [bench.row(f"50_{n}").runs.get().level for n in (1, 2)] == [None, None]
+    assert {j.array_task: j.job_id for j in bench.slurm.queue.values()} == {1: 51, 2: 52, 3: 50}
+    for task, number in ((1, 51), (2, 52), (3, 50)):
+        run = bench.row(f"50_{task}").runs.get()
+        assert (run.level, run.walltime_ms) == (LEVEL, -(-6_000_000 * 1000 // 929))
+        assert bench.engine.found[run.handle] == (level_files.Level("limit_w", 174), STRETCHED)
+        assert level_files.read(bench.engine.folder, number) is not None
+
+
+def test_a_task_that_keeps_no_number_of_its_own_runs_at_the_top(bench: LevelBench) -> None:
+    bench.engine.stiff = True
+    sbatch(bench, 50, array_id=50, task_ids=(1, 2), tasks=2)
+    bench.turn()
+    for task in (1, 2):
+        run = bench.row(f"50_{task}").runs.get()
+        assert (run.level, run.walltime_ms, run.bound["power_w"]) == (None, 6_000_000, 400)
+    assert not bench.engine.folder.is_dir() or not list(bench.engine.folder.iterdir())
 
 
 @pytest.mark.parametrize(("comment", "ahead"), [(CONSENT, False), ("", True)])

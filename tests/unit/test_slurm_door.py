@@ -181,6 +181,13 @@ def test_the_limit_of_a_job_that_waits_is_changed_once(engine: SlurmEngine, slur
     assert len(slurm.changes) == 1
 
 
+def test_a_task_is_split_from_its_array_whatever_its_limit_is(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    array = slurm.add("array", priority=0, limit_ms=6_000_000, task_ids=(1, 2, 3), tasks=3)
+    slurm.jobs[array.job_id] = array = replace(array, array_id=array.job_id)
+    assert engine.reshape({f"slurm-{array.job_id}-t2-{T0 // 1000}": 6_000_000}) == set()
+    assert slurm.changes == [Change((array.job_id, 2), limit_ms=6_000_000)]
+
+
 def test_the_watt_licences_of_a_job_that_waits_are_changed_and_its_own_ones_kept(
     engine: SlurmEngine, slurm: FakeSlurm
 ) -> None:

@@ -19,8 +19,7 @@ from fabrique.engines.slurm.files import door as door_file
 from fabrique.engines.slurm.files import levels
 from fabrique.engines.slurm.files.levels import Level
 from fabrique.engines.slurm.files.render import licence_name
-from fabrique.engines.slurm.model import THEIRS, units_for
-from fabrique.operate.act import Levelled
+from fabrique.engines.slurm.model import QueuedJob, Unread, handle_of, units_for
 from fabrique.operate.observe import intent_of
 
 log = logging.getLogger("fabrique.loop")
@@ -30,9 +29,13 @@ _LEVEL = ("level", "walltime_ms", "top_w")  # what a level adds to what is bound
 
 @runtime_checkable
 class Reshaping(Protocol):
-    """A door that changes the time limits and licences of jobs that wait; it answers those that stay as they were."""
+    """A door that changes the time limits and licences of jobs that wait; it answers those that stay as they were.
+
+    A task of an array that it changed has a number of its own from then on.
+    """
 
     def reshape(self, limits: Mapping[str, int], licences: Mapping[str, Mapping[str, int]]) -> set[str]: ...
+    def queue(self) -> tuple[Sequence[QueuedJob], Sequence[Unread]]: ...
 
 
 def prepare(door: object, here: ThisHub, runs: Sequence[Run]) -> None:
@@ -44,8 +47,8 @@ def prepare(door: object, here: ThisHub, runs: Sequence[Run]) -> None:
     # also at the top level: an earlier attempt may have left a longer limit, and fewer licences
     refused = _reshaped(door, here, bending)
     _at_top(door, here, [run for run in bending if run.level is not None and intent_of(run) in refused])
-    _forget_old(door, folder)
-    _at_top(door, here, [run for run in bending if not _written(folder, run)])
+    numbers = _numbers(door, folder)
+    _at_top(door, here, [run for run in bending if not _written(folder, run, numbers.get(run.handle))])
 
 
 def _reshaped(door: Reshaping, here: ThisHub, runs: Sequence[Run]) -> set[str]:
@@ -57,27 +60,28 @@ def _reshaped(door: Reshaping, here: ThisHub, runs: Sequence[Run]) -> set[str]:
     return door.reshape(limits, {intent_of(run): {name: units_for(int(run.bound["power_w"]), there)} for run in runs})
 
 
-def _written(folder: Path, run: Run) -> bool:
-    match, level = THEIRS.fullmatch(run.handle), run.level
-    if match is None:
+def _numbers(door: Reshaping, folder: Path) -> Mapping[str, int]:
+    """By handle, under which number the nodes know each job now; levels of jobs that are over are forgotten."""
+    known, unread = door.queue()
+    if not unread:
+        levels.keep_only(folder, {one.job_id for one in known})
+    own = (job for job in known if job.tasks == 1)
+    return {handle_of(job, task): job.job_id for job in own for task in job.task_ids or (job.array_task,)}
+
+
+def _written(folder: Path, run: Run, number: int | None) -> bool:
+    level = run.level
+    if number is None:
         return level is None
     try:
         if level is None:
-            levels.drop(folder, int(match[1]))
+            levels.drop(folder, number)
         else:
-            levels.put(folder, int(match[1]), Level("limit_w", level.limit_w))
+            levels.put(folder, number, Level("limit_w", level.limit_w))
     except (OSError, ValueError) as error:
         log.warning("the power level of job %s can't be written: %s", run.handle, error)
         return level is None
     return True
-
-
-def _forget_old(door: object, folder: Path) -> None:
-    """Levels of jobs that are over."""
-    if isinstance(door, Levelled):
-        known, unread = door.queue()
-        if not unread:
-            levels.keep_only(folder, {one.job_id for one in known})
 
 
 def _at_top(door: Reshaping, here: ThisHub, runs: Sequence[Run]) -> None:

@@ -314,8 +314,7 @@ def spec_of(job: QueuedJob | Record, tres: Tres, partition: ClusterPartition) ->
         cores=min(max(tres.cores, 1), _MOST),
         memory_mb=tres.memory_mb or None,
         walltime_ms=min(job.limit_ms or FOR_EVER_MS, FOR_EVER_MS),
-        # a task of an array has no number of its own until it starts: no node could look its level up
-        tolerance_permille=tolerated(job.comment) if job.array_id is None and devices else 0,
+        tolerance_permille=tolerated(job.comment) if devices else 0,
         partition=partition.id,
     )
 

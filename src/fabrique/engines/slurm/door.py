@@ -114,7 +114,8 @@ class OwnDoor:
 
     def reshape(self, limits: Mapping[str, int], licences: Mapping[str, Mapping[str, int]] = _NONE) -> set[str]:
         """Sets the time limits of jobs that wait, in ms, and how many of some licences each takes; of others it keeps
-        what it asked for. Answers those that stay as they were.
+        what it asked for. Answers those that stay as they were. A task of an array is split from it, so that it has a
+        number of its own.
         """
         refused: set[str] = set()
         changes: dict[str, Change] = {}
@@ -128,6 +129,7 @@ class OwnDoor:
                 wanted = {**job.asked.licences, **licences.get(intent, {})}
                 new = {name: number for name, number in wanted.items() if number}
                 same = job.limit_ms is not None and batch.minutes(job.limit_ms) == batch.minutes(limit_ms)
+                same = same and job.tasks == 1  # any change splits a task from its array
                 if not same or new != job.asked.licences:
                     taken = None if new == job.asked.licences else new
                     changes[intent] = Change(target, limit_ms=None if same else limit_ms, licences=taken)
