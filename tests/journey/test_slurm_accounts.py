@@ -62,7 +62,7 @@ class Site:
 
     def beat(self, devices: int, watts: int = 9_000, age_s: int = 0) -> None:
         """The hub's turn. The licences come first: a job that asks what Slurm doesn't know is refused."""
-        there = self.accounting.licences("fabrique_w")
+        there = door.Licences(self.accounting.licences("fabrique_w") or 0, 100)
         accounts = [AccountRoom("p-1", devices, 500)]
         partitions = [PartitionRoom("gpu", 16, 190, watts)]
         door.write(self.files / "door", int((time.time() - age_s) * 1000), accounts, partitions, there)

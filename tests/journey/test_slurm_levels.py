@@ -63,13 +63,13 @@ def test_a_job_that_consents_runs_longer_at_a_lower_level_and_gets_time_back(hub
         job = hub.answer("submit", "-", "--project", alice.project, stdin=text, who=alice)["number"]
         until(lambda: hub.shown(plain, "State") == "RUNNING", 30, hub.log)
         assert (hub.shown(plain, "TimeLimit"), levels.read(folder, plain)) == (MINUTES, LEVEL)
-        assert hub.shown(plain, "Licenses") == "fabrique_w@fabrique:2"
+        assert hub.shown(plain, "Licenses") == "fabrique_w@fabrique:19"
         for task in tasks:
             until(lambda task=task: hub.shown(task, "State") == "RUNNING", 30, hub.log)
-            assert (hub.shown(task, "TimeLimit"), hub.shown(task, "Licenses")) == (MINUTES, "fabrique_w@fabrique:2")
+            assert (hub.shown(task, "TimeLimit"), hub.shown(task, "Licenses")) == (MINUTES, "fabrique_w@fabrique:19")
             assert levels.read(folder, int(hub.shown(task, "JobID"))) == LEVEL
         until(lambda: own("State") == ["RUNNING"], 30, hub.log)
-        assert (own("TimeLimit"), own("Licenses")) == ([MINUTES], ["fabrique_w@fabrique:2"])
+        assert (own("TimeLimit"), own("Licenses")) == ([MINUTES], ["fabrique_w@fabrique:19"])
         assert [levels.read(folder, int(one.name)) for one in folder.iterdir()] == [LEVEL] * 5
         for name in (f"job:{job}", str(plain), *tasks):
             until(partial(over, name), 60, hub.log)

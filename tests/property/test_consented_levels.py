@@ -39,7 +39,7 @@ def offer(found: list[Level]) -> Offer:
 
 
 def here(licence: str | None) -> Any:
-    cluster = SimpleNamespace(watt_licence=licence)
+    cluster = SimpleNamespace(watt_licence=licence, licence_w=100)
     return SimpleNamespace(pue_permille=1_200, deployment=SimpleNamespace(cluster=cluster))
 
 

@@ -19,6 +19,7 @@ from fabrique.engines.slurm.files.render import LUA, Choice, PartitionPower, _lu
 
 NO_VAL, NO_VAL16, INFINITE = 4294967294, 65534, 4294967295
 USER = 1002
+EACH_W = 100  # of one licence
 UNSET: dict[str, Any] = {  # as Slurm 22.05 hands over what nobody set
     "user_id": USER, "account": None, "default_account": "p-1", "partition": None, "priority": NO_VAL, "licenses": None,
     "min_nodes": NO_VAL, "max_nodes": NO_VAL, "min_cpus": 1, "num_tasks": NO_VAL, "cpus_per_task": NO_VAL16,
@@ -137,12 +138,14 @@ Ask = Callable[..., list[Answer]]
 def at_door(folder: Path, lua: str) -> Ask:
     """`at_door(…)(*calls, age_s=…, **choice)`: their answers; what the hub says is so old, below 0 it is left alone."""
 
-    def run(*calls: Any, age_s: int = 0, licences: int | None = 900, **chosen: Any) -> list[Answer]:
+    def run(
+        *calls: Any, age_s: int = 0, licences: int | None = 900, each_w: int = EACH_W, **chosen: Any
+    ) -> list[Answer]:
         accounts = [AccountRoom("p-1", 8, 96), AccountRoom("p-0", 0, 0)]
         partitions = [PartitionRoom("gpu", 12, 400, 4_000), PartitionRoom("flex", 4, 50, 2_000)]
         if age_s >= 0:
             now = (time.time() - age_s) * 1000
-            door.write(folder / "door", int(now), accounts, partitions, licences)
+            door.write(folder / "door", int(now), accounts, partitions, door.Licences(licences or 0, each_w))
         return ask(folder, choice(folder, **chosen), calls, lua=lua)
 
     return run

@@ -61,7 +61,7 @@ def test_install_gives_the_door_a_first_file_and_leaves_the_hub_s(bench: Cluster
     state = Path(bench.here.home) / "slurm" / "door"
     for lost in (False, True):
         install(bench.here, operator, into, nodes, now=bench.now)
-        assert state.read_text() == f"fabrique-door 1\nbeat 0\nlicences 0\naccount {ACCOUNT} 0 0\nend\n"
+        assert state.read_text() == f"fabrique-door 1\nbeat 0\nlicences 0 100\naccount {ACCOUNT} 0 0\nend\n"
         assert compare(bench.here, operator, into, nodes, now=bench.now) == []
         if not lost:
             state.unlink()
@@ -72,6 +72,7 @@ def test_install_gives_the_door_a_first_file_and_leaves_the_hub_s(bench: Cluster
     assert state.read_text() == told != ""
 
 
-def test_licences_are_whole_hundreds_above_the_idle_nodes() -> None:
+def test_licences_are_whole_ones_above_the_idle_nodes() -> None:
     assert full_licences(CLUSTER) == 190
+    assert full_licences(CLUSTER.model_copy(update={"licence_w": 7})) == 2_714
     assert full_licences(CLUSTER.model_copy(update={"cap_w": 1_099})) == 0

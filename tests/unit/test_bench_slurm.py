@@ -11,7 +11,7 @@ from fabrique.engines.slurm.model import Record, Tres
 
 T0 = 1_800_000_000_000
 # room for four devices of 1 kW, two a pool
-OPENED = Opened(("a", "b"), licences=40, device_mw=1_000_000, core_mw=0, room_mw=4_000_000)
+OPENED = Opened(("a", "b"), device_mw=1_000_000, core_mw=0, room_mw=4_000_000)
 
 
 def ran(pool: int, devices: int, came_s: int, start_s: int, end_s: int) -> Ran:

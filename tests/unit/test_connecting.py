@@ -70,7 +70,7 @@ def test_what_the_cluster_says_of_itself(here: Any, binaries: Path) -> None:
     assert (partition.kind, partition.gres, partition.devices, partition.cores) == ("h100-sxm", "gpu:h100", 4, 96)
     assert partition.longest_min == 60 * 60  # of gpu, which the hub submits to
     most = partition.nodes * (partition.idle_w + 4 * partition.device_w + 96 * partition.core_w)
-    assert found.cluster.cap_w == most
+    assert (found.cluster.cap_w, found.cluster.licence_w) == (most, 10)
     assert connecting.describe(here, asked(binaries, cap_w=9_000)).cluster.cap_w == 9_000
 
 

@@ -99,6 +99,12 @@ def test_no_job_is_given_more_licences_than_there_are(at_door: Ask) -> None:
     assert units(at_door(modify({"min_nodes": 9}, {**JOB, "licenses": "x:1"}), licences=20)[0]).endswith(":20")
 
 
+def test_a_licence_stands_for_as_many_watts_as_the_hub_says(at_door: Ask) -> None:
+    job = submit({"account": "p-1", "tres_per_job": "gres:gpu:2", "min_cpus": 2})  # 1,248 W
+    for each_w, taken in ((100, 13), (10, 125), (1, 624 * 2)):
+        assert units(at_door(job, licences=9_000, each_w=each_w)[0]) == f"fabrique_w@fabrique:{taken}"
+
+
 # --- interactive --------------------------------------------------------------------------------------------------
 
 
@@ -321,6 +327,30 @@ def test_a_name_that_could_end_a_line_is_never_written(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="name"):
             door.write(tmp_path / "door", 0, [AccountRoom(name, 1, 1)], [])
     assert not (tmp_path / "door").exists()
+
+
+def test_licences_are_read_back_as_they_were_written(tmp_path: Path) -> None:
+    file = tmp_path / "door"
+    assert door.licences(file) == door.NONE
+    for said in (door.Licences(0, 10), door.Licences(1_470, 10), door.Licences(3_000_000, 1)):
+        door.write(file, 0, [], [], said)
+        assert door.licences(file) == said
+    for line in (
+        "licences 5",
+        "licences 5 0",
+        "licences -5 10",
+        "licences ٥ 10",
+        "licences 5 10 1",
+        "account a 1 1",
+        "",
+    ):
+        file.write_text(f"fabrique-door 1\nbeat 0\n{line}\nend\n")
+        assert door.licences(file) == door.NONE, line
+
+
+def test_a_job_may_draw_what_its_licences_stand_for() -> None:
+    there = door.Licences(20, 10)
+    assert [there.units(watts) for watts in (0, 1, 10, 11, 200, 1_000)] == [0, 1, 1, 2, 20, 20]
 
 
 # --- a consent in a comment ---------------------------------------------------------------------------------------

@@ -222,9 +222,9 @@ def test_licences_of_a_run_at_a_level_are_what_was_booked(bench: LevelBench, tmp
     bench.turn()
     spec, state = bench.told(job), tmp_path / "door"
     assert engines.watt_licences(state, LEVELLED, spec) == {}  # the hub never said how many there are
-    door.write(state, T0, [], [], 50)
+    door.write(state, T0, [], [], door.Licences(50, 100))
     assert engines.watt_licences(state, LEVELLED, spec) == {"fabrique_w@fabrique": 2}
-    door.write(state, T0, [], [], 1)
+    door.write(state, T0, [], [], door.Licences(1, 100))
     assert engines.watt_licences(state, LEVELLED, spec) == {"fabrique_w@fabrique": 1}
     assert engines.watt_licences(state, LEVELLED, replace(spec, power_limit_w=None)) == {}
 

@@ -35,7 +35,7 @@ def sbatch(bench: LevelBench, number: int = 41, **more: Any) -> QueuedJob:
 
 def test_a_plain_sbatch_consents_in_its_comment(bench: LevelBench) -> None:
     job = sbatch(bench)
-    door.write(bench.here.home / door.STATE, bench.now, [], [], licences=20)
+    door.write(bench.here.home / door.STATE, bench.now, [], [], door.Licences(20, 100))
     bench.turn()
     row = bench.row("41")
     run = row.runs.get()

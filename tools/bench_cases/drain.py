@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from fabrique.core.admission.rules import Rules
 
 SAMPLES: Final = 24
-LICENCES: Final = 147  # of 100 W, above what the lab's nodes draw idle
+LICENCES: Final = 1_470  # of 10 W, above what the lab's nodes draw idle
+LICENCE_W: Final = 10
 DEVICE_W: Final = 653  # of one of its devices and a core, at the facility meter
 
 
@@ -54,9 +55,9 @@ def _replayed(asks: Sequence[slurm.Ask], rules: Rules) -> slurm.Outcome:
     fleet = replace(bare(LICENCES), pools=tuple(Pool(id=name, share_ppm=500_000) for name in names))
     rows = [(round(a.at_s * 1000), round(a.run_s * 1000), a.limit * 60_000, a.devices, a.pool) for a in asks]
     at, run, limit, devices, pool = np.array(rows, np.int64).T
-    licences = -(-devices * DEVICE_W // 100)
+    licences = -(-devices * DEVICE_W // LICENCE_W)
     trace = trace_of("the side-by-side jobs", names, at + DAY_MS, run, limit, licences, pool, np.zeros_like(pool))
     done = replay(world(fleet, trace, rules))
     times = zip(trace.submit_ms.tolist(), done.start_ms.tolist(), done.end_ms.tolist(), strict=True)
     ran = [slurm.Ran(a.pool, a.devices, a.nodes, *when) for a, when in zip(asks, times, strict=True)]
-    return slurm.outcome(ran, LICENCES * 100 / DEVICE_W / 2, slurm.PERIOD_S + slurm.GRACE_S)
+    return slurm.outcome(ran, LICENCES * LICENCE_W / DEVICE_W / 2, slurm.PERIOD_S + slurm.GRACE_S)

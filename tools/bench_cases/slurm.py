@@ -1,7 +1,8 @@
 """Side by side on one machine: the same jobs on the same nodes under plain Slurm, and under Slurm with a hub.
 
-Both sides keep the same cap with the same watt licences, have the same two halves (accounts with fair share, or pools)
-and the same configuration. What happened is read from the accounting of each.
+Both sides keep the same cap with watt licences, plain Slurm's of 100 W, as a site makes them by hand, the hub's as it
+makes them; both have the same two halves (accounts with fair share, or pools) and the same configuration. What happened
+is read from the accounting of each.
 """
 
 from __future__ import annotations
@@ -166,7 +167,7 @@ def figures(
     what: str, asks: Sequence[Ask], done: Mapping[str, Sequence[Record]], opened: slurm_hub.Opened, horizon_s: float
 ) -> Iterator[Figure]:
     pools = {f"j{i}": ask.pool for i, ask in enumerate(asks)}
-    half = opened.licences * 100_000 / opened.device_mw / 2
+    half = opened.room_mw / opened.device_mw / 2
     ran = {side: [run for r in found if (run := _ran(r, pools))] for side, found in done.items()}
     sides = {side: outcome(runs, half, horizon_s) for side, runs in ran.items()}
     excess = {side: over(runs, opened) for side, runs in ran.items()}

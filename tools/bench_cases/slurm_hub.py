@@ -33,6 +33,7 @@ MODES: Final = ("lasalle_startup", "lasalle_research")  # of the pools startup a
 DEVICE: Final = "h100-sxm"
 GPU: Final = "h100"  # Slurm's name of it
 HOURS: Final = 2_000
+PLAIN_MW: Final = 100_000
 READY: Final = "ready.json"  # the file in the home that says so
 # A door that lets everybody in, until the hub's own is installed: Slurm reads it again when it changed.
 DOOR: Final = "\n".join(f"function slurm_job_{what}() return slurm.SUCCESS end" for what in ("submit", "modify"))
@@ -104,14 +105,13 @@ def found(
 
 
 def opened(here: ThisHub, codes: Sequence[str]) -> Opened:
-    from fabrique.operate.cluster_files import full_licences
     from fabrique.operate.provision import cluster_of
 
     cluster = cluster_of(here)
     nodes = cluster.partitions[0]
     most = (nodes.device_w * cluster.pue_permille, nodes.core_w * cluster.pue_permille)
     room = cluster.cap_w * 1000 - nodes.nodes * nodes.idle_w * cluster.pue_permille
-    return Opened(tuple(codes), full_licences(cluster), *most, room)
+    return Opened(tuple(codes), *most, room)
 
 
 def _project(mode_id: str, person: Person, desk: Person, kind: str) -> str:
@@ -141,12 +141,11 @@ def _project(mode_id: str, person: Person, desk: Person, kind: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What the hub made of the cluster: an account a login; its licences; watts of a device and a core in use at the
-    facility meter, in thousandths, above what idles.
+    """What the hub made of the cluster: an account a login; watts of a device and a core in use at the facility meter,
+    in thousandths, above what idles.
     """
 
     accounts: tuple[str, ...]
-    licences: int
     device_mw: int
     core_mw: int
     room_mw: int  # what the cap leaves above what idles
@@ -154,9 +153,14 @@ class Opened:
     def milliwatts(self, devices: int, cores: int) -> int:
         return devices * self.device_mw + cores * self.core_mw
 
+    @property
+    def licences(self) -> int:
+        """How many the other side has for the same cap, of 100 W, as a site makes them by hand."""
+        return self.room_mw // PLAIN_MW
+
     def units(self, devices: int, cores: int) -> int:
-        """Licences that a job takes."""
-        return -(-self.milliwatts(devices, cores) // 100_000)
+        """How many of those a job takes."""
+        return -(-self.milliwatts(devices, cores) // PLAIN_MW)
 
 
 @contextmanager

@@ -148,8 +148,10 @@ def install(
         output.line(str(made.folder / name))
     if not made.written:
         output.line(say.text("The files are what would be generated now."))
-    if made.licences is not None:
-        output.line(say.text("Licences of 100 W in Slurm: {count}.", count=made.licences))
+    cluster = desk.here.deployment.cluster
+    if made.licences is not None and cluster is not None:
+        each = say.power(cluster.licence_w)
+        output.line(say.text("Licences of {each} in Slurm: {count}.", each=each, count=made.licences))
     if made.refused is not None:
         output.line(say.text("The watt licence could not be made: {why}", why=made.refused))
     if made.lines:

@@ -46,7 +46,8 @@ class Cluster(Part):
     `accounts` and `qos` name a project's account and QoS there; `parent` is the account that holds them all.
     `energy`: whether Slurm's ConsumedEnergy is metered by node, hence a job's own only where it had its nodes alone, or
     by job. `levels`: slurm.conf names the hub's prolog and epilog, so that a job's power level is set. `door` is what
-    happens to a submission while the hub is silent; `hold` whose submissions it may hold.
+    happens to a submission while the hub is silent; `hold` whose submissions it may hold. `licence_w` is what one watt
+    licence stands for: what a job may draw is counted in whole ones, in the plan and in Slurm.
     """
 
     engine: Id
@@ -74,6 +75,7 @@ class Cluster(Part):
     energy: Literal["nodes", "jobs"] = "nodes"
     levels: bool = False
     watt_licence: SlurmName | None = "fabrique_w"
+    licence_w: int = Field(default=100, ge=1, le=1_000)
     partitions: tuple[ClusterPartition, ...] = Field(min_length=1, max_length=1_000)
 
     @property

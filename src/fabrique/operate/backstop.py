@@ -1,4 +1,4 @@
-"""What stands between Slurm and the cap when the hub is passed by: licences of 100 W, and the door's small file.
+"""What stands between Slurm and the cap when the hub is passed by: watt licences, and the door's small file.
 
 The licences leave what the cap leaves above the idle nodes; every job takes its own at submission, so Slurm itself
 starts nothing above the cap, also while the hub is away. The file tells the door at each submission what interactive
@@ -45,7 +45,7 @@ class Backstop:
         self.path = Path(here.home) / door.STATE
         self._accounts: list[AccountRoom] = []
         self._accounts_at = self._licences_at = -LICENCES_MS
-        self._licences: int | None = None  # as they are in Slurm: no job is given more
+        self._licences = door.NONE  # as they are in Slurm: no job is given more
         self._told = ""
 
     def renew(self, runs: Sequence[Run], *, now: int) -> None:
@@ -70,10 +70,11 @@ class Backstop:
         self._licences_at = now
         accounting, wanted = accounting_of(self.cluster), full_licences(self.cluster)
         there = accounting.licences(self.cluster.watt_licence)
-        self._licences = there
+        self._licences = door.Licences(there or 0, self.cluster.licence_w)
         if there is not None and there != wanted:
-            self._licences = accounting.set_watts(self.cluster.watt_licence, wanted)
-            log.info("licences of 100 W at %s: %d, after %d", self.cluster.engine, wanted, there)
+            accounting.set_watts(self.cluster.watt_licence, wanted)
+            self._licences = door.Licences(wanted, self.cluster.licence_w)
+            log.info("watt licences at %s: %d, after %d", self.cluster.engine, wanted, there)
 
     def _tell(self, why: str) -> None:
         if why != self._told:

@@ -17,7 +17,6 @@ from fabrique.definitions.cluster import Cluster
 from fabrique.engines.slurm.files import door, levels, render
 from fabrique.engines.slurm.files.install import Difference, check, put
 from fabrique.engines.slurm.files.render import Choice, Generated, PartitionPower
-from fabrique.engines.slurm.model import LICENCE_W
 from fabrique.operate.provision import RIGHT, accounting_of, cluster_of
 
 ROOT = 0  # who may always release what is held
@@ -82,7 +81,8 @@ def install(here: ThisHub, person: Person, folder: Path | None, nodes: Nodes, *,
     target, files, chosen = _prepared(here, person, folder, nodes, now=now)
     written = put(target, files)
     licences, refused = _licences(cluster_of(here))
-    _first_word(here, Path(chosen.state), licences)
+    there = door.Licences(licences or 0, cluster_of(here).licence_w)
+    _first_word(here, Path(chosen.state), there)
     lines = lacking(Path(chosen.conf), render.conf_lines(chosen, str(target)))
     return Installed(target, written, lines, licences, refused)
 
@@ -107,7 +107,7 @@ def lacking(conf: Path, wanted: Iterable[str]) -> list[str]:
 def full_licences(cluster: Cluster) -> int:
     """How many licences the cluster's cap leaves above what its nodes draw idle."""
     idle = sum(p.nodes * p.idle_w for p in cluster.partitions) * cluster.pue_permille // 1_000
-    return max(cluster.cap_w - idle, 0) // LICENCE_W
+    return max(cluster.cap_w - idle, 0) // cluster.licence_w
 
 
 # --- steps ------------------------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def _prepared(
     return target, render.generate(chosen), chosen
 
 
-def _first_word(here: ThisHub, state: Path, licences: int | None) -> None:
+def _first_word(here: ThisHub, state: Path, licences: door.Licences) -> None:
     """The accounts that there are, from a hub that has not spoken yet: what the door does then is the site's choice."""
     if state.is_file():
         return

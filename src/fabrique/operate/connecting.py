@@ -26,6 +26,7 @@ from fabrique.operate import founding
 
 BINARIES: Final = Path("/usr/bin")
 IDLE_PERMILLE: Final = 120  # of a board's limit, where the catalogue knows no idle draw: an assumption
+LICENCE_W: Final = 10  # rounding to it costs less than a hundredth of a device's draw
 _NO_ID: Final = re.compile(r"[^a-z0-9._-]+")
 
 
@@ -77,6 +78,7 @@ def describe(here: ThisHub, asked: Asked) -> Described:
         "rest_url": asked.rest_url,
         "rest_key": str(asked.rest_key) if asked.rest_key else None,
         "rest_user": asked.rest_user,
+        "licence_w": LICENCE_W,
         "partitions": partitions,
     }
     given = {} if asked.cap_w is None else {"cap_w": asked.cap_w}

@@ -19,7 +19,7 @@ from fabrique.engines.slurm.files import door as door_file
 from fabrique.engines.slurm.files import levels
 from fabrique.engines.slurm.files.levels import Level
 from fabrique.engines.slurm.files.render import licence_name
-from fabrique.engines.slurm.model import QueuedJob, Unread, handle_of, units_for
+from fabrique.engines.slurm.model import QueuedJob, Unread, handle_of
 from fabrique.operate.observe import intent_of
 
 log = logging.getLogger("fabrique.loop")
@@ -57,7 +57,7 @@ def _reshaped(door: Reshaping, here: ThisHub, runs: Sequence[Run]) -> set[str]:
     if cluster is None or cluster.watt_licence is None:
         return door.reshape(limits, {})
     name, there = licence_name(cluster.watt_licence), door_file.licences(here.home / door_file.STATE)
-    return door.reshape(limits, {intent_of(run): {name: units_for(int(run.bound["power_w"]), there)} for run in runs})
+    return door.reshape(limits, {intent_of(run): {name: there.units(int(run.bound["power_w"]))} for run in runs})
 
 
 def _numbers(door: Reshaping, folder: Path) -> Mapping[str, int]:

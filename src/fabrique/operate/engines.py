@@ -18,7 +18,7 @@ from fabrique.engines.slurm.commands import CommandTransport
 from fabrique.engines.slurm.engine import SlurmEngine
 from fabrique.engines.slurm.files import door
 from fabrique.engines.slurm.files.render import licence_name
-from fabrique.engines.slurm.model import Transport, units_for
+from fabrique.engines.slurm.model import Transport
 from fabrique.engines.slurm.placing import Settings
 from fabrique.engines.slurm.rest import RestTransport
 
@@ -59,7 +59,7 @@ def watt_licences(state: Path, cluster: Cluster, spec: RunSpec) -> Mapping[str, 
     """Of a run at a power level: for what was booked, never more than there are. Of any other the door says it."""
     if cluster.watt_licence is None or spec.power_limit_w is None or not spec.power_w:
         return {}
-    units = units_for(spec.power_w, door.licences(state))
+    units = door.licences(state).units(spec.power_w)
     return {licence_name(cluster.watt_licence): units} if units else {}
 
 

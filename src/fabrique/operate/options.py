@@ -16,7 +16,6 @@ from fabrique.core.admission.state import OptionRow
 from fabrique.core.booking import Exhaustion
 from fabrique.core.job import JobSpec
 from fabrique.core.units import Unit, ceil_divide
-from fabrique.engines.slurm.model import LICENCE_W
 from fabrique.operate.books import Books
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ def power_bound(here: ThisHub, spec: JobSpec, offer: fits.Offer) -> int:
     """In whole licences where the cluster keeps the cap with them: both count alike."""
     watts = _watts(here, spec, offer)
     cluster = here.deployment.cluster
-    step = LICENCE_W if cluster is not None and cluster.watt_licence is not None else 1
+    step = cluster.licence_w if cluster is not None and cluster.watt_licence is not None else 1
     return ceil_divide(watts, step) * step
 
 

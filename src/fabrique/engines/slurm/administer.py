@@ -100,7 +100,7 @@ class Accounting:
         return counts[0] if counts else None
 
     def set_watts(self, name: str, units: int) -> int:
-        """Makes `units` licences of 100 W out of what there were, and says how many there are then.
+        """Makes `units` watt licences out of what there were, and says how many there are then.
 
         Fewer than are in use stops nothing that runs: nothing new starts until enough came back. Raises
         `engine.refused`, `engine.unavailable`.

@@ -10,18 +10,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
-from fabrique.core.units import ceil_divide
-
 OURS: Final = "run-"  # the name of a job that the hub submitted is its intent
 # the handle of a job that came by Slurm's own door: its id (of the array, with the task) and its submission
 THEIRS: Final = re.compile(r"slurm-(\d+)(?:-t(\d+))?-(\d+)")
 LICENCE_SERVER: Final = "fabrique"  # a licence that changes live is a resource of the accounting: `fabrique_w@fabrique`
-LICENCE_W: Final = 100  # watts in one licence
-
-
-def units_for(watts: int, there: int) -> int:
-    """How many watt licences a job takes that may draw so much: never more than there are, or Slurm refuses it."""
-    return min(ceil_divide(watts, LICENCE_W), there)
 
 
 @dataclass(frozen=True, slots=True)

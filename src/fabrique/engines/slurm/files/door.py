@@ -2,7 +2,7 @@
 
     fabrique-door 1
     beat 1800000000
-    licences 528                   of 100 W, as they are set in Slurm now: no job is given more
+    licences 5280 10               as many as are set in Slurm now, no job is given more; of so many watts each
     account p-3f9a2c 8 96          accelerators and cores that interactive work may take now
     partition gpu 12 480 7400      accelerators, cores and watts that are free now
     end
@@ -20,9 +20,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from fabrique.core.units import ceil_divide
+
 MODE: Final = 0o644  # the controller reads it as its own user
 STATE: Final = "slurm/door"  # in the hub's home, where the deployment says nothing else
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
+_LICENCES = re.compile(r"licences ([0-9]{1,10}) ([1-9][0-9]{0,3})\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Licences:
+    """Watt licences: how many there are in Slurm, and what each stands for."""
+
+    there: int
+    each_w: int
+
+    def units(self, watts: int) -> int:
+        """How many a job takes that may draw so much: never more than there are, or Slurm refuses it."""
+        return min(ceil_divide(watts, self.each_w), self.there)
+
+
+NONE: Final = Licences(0, 1)  # no job gets any
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +63,10 @@ class PartitionRoom:
 
 
 def text(
-    beat_ms: int, accounts: Iterable[AccountRoom], partitions: Iterable[PartitionRoom], licences: int | None = None
+    beat_ms: int, accounts: Iterable[AccountRoom], partitions: Iterable[PartitionRoom], licences: Licences = NONE
 ) -> str:
-    """Raises ValueError for a name that could end a line. `licences` None: there are none, and no job gets any."""
-    lines = ["fabrique-door 1", f"beat {beat_ms // 1000}", f"licences {max(licences or 0, 0)}"]
+    """Raises ValueError for a name that could end a line."""
+    lines = ["fabrique-door 1", f"beat {beat_ms // 1000}", f"licences {max(licences.there, 0)} {licences.each_w}"]
     for a in sorted(accounts, key=lambda a: a.account):
         lines.append(f"account {_plain(a.account.lower())} {max(a.devices, 0)} {max(a.cores, 0)}")
     for p in sorted(partitions, key=lambda p: p.partition):
@@ -62,7 +80,7 @@ def write(
     beat_ms: int,
     accounts: Iterable[AccountRoom],
     partitions: Iterable[PartitionRoom],
-    licences: int | None = None,
+    licences: Licences = NONE,
 ) -> None:
     """Renews the file; a reader sees the old one or the new one. Not synced: a beat that a crash took is no loss.
 
@@ -78,15 +96,15 @@ def write(
     new.replace(path)
 
 
-def licences(path: Path) -> int:
-    """How many the hub last said there are; 0 where it never did, or its file can't be read."""
+def licences(path: Path) -> Licences:
+    """As the hub last said; none where it never did, or its file can't be read."""
     try:
         with path.open(encoding="ascii") as file:
             head = [file.readline(64) for _ in range(3)]
     except (OSError, ValueError):
-        return 0
-    word, _, number = head[2].strip().partition(" ")
-    return int(number) if word == "licences" and number.isdigit() else 0
+        return NONE
+    match = _LICENCES.fullmatch(head[2])
+    return Licences(int(match[1]), int(match[2])) if match else NONE
 
 
 def _plain(name: str) -> str:

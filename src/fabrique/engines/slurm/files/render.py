@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Final, Literal
 
 from fabrique import __version__
-from fabrique.engines.slurm.model import LICENCE_SERVER, LICENCE_W
+from fabrique.engines.slurm.model import LICENCE_SERVER
 
 OURS: Final = "fabrique: "  # how what the hub writes in a job's AdminComment begins; no user can write there
 HELD: Final = f"{OURS}held until its turn"
@@ -129,7 +129,6 @@ def _door(choice: Choice) -> bytes:
         "door": choice.door,
         "silent_s": choice.silent_s,
         "pue_permille": choice.pue_permille,
-        "unit_w": LICENCE_W,
         "state": choice.state,
         "partitions": partitions,
     }

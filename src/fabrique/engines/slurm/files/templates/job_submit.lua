@@ -160,13 +160,15 @@ end
 
 -- What stands in the file; nil where it is not whole.
 local function read_lines(file)
-  local state, whole, count = { beat = 0, licences = 0, accounts = {}, partitions = {} }, false, 0
+  local state, whole, count = { beat = 0, licences = 0, each_w = 1, accounts = {}, partitions = {} }, false, 0
   for line in file:lines() do
     count = count + 1
     if count > MOST_LINES then break end
     local word, name, a, b, c = string.match(line, "^(%l+) ?(%S*) ?(%-?%d*) ?(%-?%d*) ?(%-?%d*)$")
     if word == "beat" then state.beat = tonumber(name) or 0 end
-    if word == "licences" then state.licences = tonumber(name) or 0 end
+    if word == "licences" and (tonumber(a) or 0) > 0 then
+      state.licences, state.each_w = tonumber(name) or 0, tonumber(a)
+    end
     if word == "account" then state.accounts[name] = { devices = tonumber(a) or 0, cores = tonumber(b) or 0 } end
     if word == "partition" then
       state.partitions[name] = { devices = tonumber(a) or 0, cores = tonumber(b) or 0, watts = tonumber(c) or 0 }
@@ -229,7 +231,7 @@ local function units_of(job, names, state)
   local most = 0
   for _, name in ipairs(names) do
     local partition = CONFIG.partitions[name]
-    most = math.max(most, math.ceil(watts_of(asked(job, partition), partition) / CONFIG.unit_w))
+    most = math.max(most, math.ceil(watts_of(asked(job, partition), partition) / state.each_w))
   end
   return math.min(most, state.licences)
 end
