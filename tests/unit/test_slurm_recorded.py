@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -181,6 +182,33 @@ def test_what_was_used_is_the_steps_own() -> None:
     assert not unread and [record.job_id for record in found] == [7, 8]
     assert (found[0].cpu_ms, found[0].max_rss_bytes) == (2_500, 2_812 * 1_024) and found[1].max_rss_bytes is None
     assert all(record.cpu_ms is None for record in records("22.05", "commands"))
+
+
+def test_rows_that_stand_as_they_did_are_not_read_again() -> None:
+    output = (DATA / "22.05" / "squeue.txt").read_bytes()
+    before: dict[bytes, QueuedJob] = {}
+    first, _ = rows.queue(output, rows.QUEUE, TOKEN, before)
+    again, unread = rows.queue(output.replace(TOKEN.encode(), b"another"), rows.QUEUE, "another", before)
+    assert not unread and again == first and all(one is other for one, other in zip(again, first, strict=True))
+    end = f"{TOKEN}{rows.END}\n".encode()
+    one, other = (row.split(TOKEN.encode()) for row in output.split(end)[:2])
+    one[rows.QUEUE.index("Nice")] = b"7"
+    changed = b"".join(TOKEN.encode().join(row) + end for row in (one, other))
+    now, _ = rows.queue(changed, rows.QUEUE, TOKEN, before)
+    assert now == [replace(first[0], nice=7), first[1]] and now[1] is first[1]
+    assert len(before) == 2  # who has left is forgotten
+
+
+def test_rows_that_only_look_the_same_are_told_apart() -> None:
+    """A field may hold what parts the fields of a row that is kept."""
+    end = f"{TOKEN}{rows.END}\n".encode()
+    first = (DATA / "22.05" / "squeue.txt").read_bytes().split(end)[0].split(TOKEN.encode())
+    row = dict(zip(rows.QUEUE, first, strict=True))
+    before: dict[bytes, QueuedJob] = {}
+    for comment, beside in ((b"a\x1fb", b"c"), (b"a", b"b\x1fc"), (b"a\x1fb", b"c")):
+        values = [*{**row, "Comment": comment, "admin_comment": beside}.values()]
+        (job,), _ = rows.queue(TOKEN.encode().join(values) + end, rows.QUEUE, TOKEN, before)
+        assert (job.comment.encode(), job.admin_comment.encode()) == (comment, beside)
 
 
 def test_ten_thousand_jobs_are_read_in_a_moment() -> None:

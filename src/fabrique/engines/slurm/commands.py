@@ -64,6 +64,7 @@ class CommandTransport:
         if conf is not None:
             self._environment["SLURM_CONF"] = str(conf)
         self._known: dict[str, str] = {}
+        self._last: dict[bytes, QueuedJob] = {}  # the rows of the last look
 
     def version(self) -> tuple[int, int]:
         if "version" not in self._known:
@@ -80,7 +81,7 @@ class CommandTransport:
         *first, last = fields
         form = ",".join([*(f"{name}:{token}" for name in first), f"{last}:{token}{rows.END}"])
         ran = self._ask("squeue", "--all", "--noheader", "--states=all", f"--Format={form}")
-        return _readable(rows.queue(ran.output, fields, token), ran)
+        return _readable(rows.queue(ran.output, fields, token, self._last), ran)
 
     def nodes(self) -> list[Node]:
         ran = self._ask("scontrol", "show", "node", "--all", "--oneliner")

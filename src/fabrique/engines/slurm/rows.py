@@ -38,10 +38,15 @@ _NODE_FIELD: Final = re.compile(r"(?:^|\s)([A-Z][A-Za-z_]{1,40})=")
 _SEPARATOR: Final = b"\x1f"
 
 
-def queue(output: bytes, fields: Sequence[str], token: str) -> tuple[list[QueuedJob], list[Unread]]:
-    """Rows end with the token, `END` and a newline; what follows the last one was cut short."""
+def queue(
+    output: bytes, fields: Sequence[str], token: str, before: dict[bytes, QueuedJob] | None = None
+) -> tuple[list[QueuedJob], list[Unread]]:
+    """Rows end with the token, `END` and a newline; what follows the last one was cut short.
+
+    `before`: the jobs of the last look by their rows, renewed here: most stand as they did, and are not read again.
+    """
     *whole, rest = output.split(f"{token}{END}\n".encode())
-    found, unread = _each(whole, fields, token, queued_job)
+    found, unread = _each(whole, fields, token, queued_job, before)
     return found, unread + ([Unread(rest, "cut short")] if rest.strip() else [])
 
 
@@ -204,21 +209,34 @@ def node(row: Row) -> Node:
 
 
 def _each(
-    rows: Iterable[bytes], fields: Sequence[str], token: str, read: Callable[[Row, bytes], T]
+    rows: Iterable[bytes],
+    fields: Sequence[str],
+    token: str,
+    read: Callable[[Row, bytes], T],
+    before: dict[bytes, T] | None = None,
 ) -> tuple[list[T], list[Unread]]:
     found: list[T] = []
     unread: list[Unread] = []
-    mark = token.encode()
+    mark, last, now = token.encode(), before or {}, {}
     for row in rows:
         values = row.split(mark)
         raw = _SEPARATOR.join(values)
         if len(values) != len(fields):
             unread.append(Unread(raw, f"{len(values)} fields, not {len(fields)}"))
             continue
-        try:
-            found.append(read(dict(zip(fields, row.decode("utf-8", "replace").split(token), strict=True)), raw))
-        except ValueError as error:
-            unread.append(Unread(raw, str(error)))
+        one = last.get(raw)
+        if one is None:
+            try:
+                one = read(dict(zip(fields, row.decode("utf-8", "replace").split(token), strict=True)), raw)
+            except ValueError as error:
+                unread.append(Unread(raw, str(error)))
+                continue
+        found.append(one)
+        if before is not None and _SEPARATOR not in row:  # else two rows may look the same once joined
+            now[raw] = one
+    if before is not None:
+        before.clear()
+        before.update(now)
     return found, unread
 
 
