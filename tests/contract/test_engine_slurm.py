@@ -174,6 +174,24 @@ def test_a_task_of_a_waiting_array_is_let_go_alone(door: Door) -> None:
     assert [door.see(handle).state for handle in (handles[0], handles[2])] == ["starting", "starting"]
 
 
+@pytest.mark.parametrize("way", ["commands", "rest"])
+def test_a_task_of_a_waiting_array_is_changed_alone(door: Door, way: Any) -> None:
+    """It has a number of its own from then on; the other tasks stay as they were asked."""
+    engine = slurm_bench.connector(door.lab, way, utc_ms)()
+    array = door.sbatch("--hold", "-t", "5", "-a", "1-3", script="sleep 60")
+    door.handle_of(array)
+    (job,) = engine.arrivals()
+    handles = [f"slurm-{array}-t{task}-{job.submitted_ms // 1000}" for task in (1, 2, 3)]
+    assert engine.reshape({handles[1]: 7 * 60_000}) == set()
+    (changed,) = engine.transport.tasks([(array, 2)])
+    assert (changed.limit_ms, changed.array_task, changed.tasks) == (7 * 60_000, 2, 1)
+    assert engine.numbers(handles) == {handles[1]: changed.job_id} and changed.job_id != array
+    assert next(one for one in engine.transport.queue()[0] if one.job_id == array).limit_ms == 5 * 60_000
+    engine.release([handles[1]])
+    door.until(handles[1], "running")
+    assert [seen.state for seen in door.engine.observe(handles)] == ["starting", "running", "starting"]
+
+
 def test_a_requeued_job_is_another_run_and_waits_held(door: Door) -> None:
     job = door.sbatch("--requeue")
     first = door.handle_of(job)

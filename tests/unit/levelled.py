@@ -71,6 +71,9 @@ class Prolog(Slurm):
                 self.licences[job.handle] = dict(licences.get(job.handle, {}))
         return refused
 
+    def numbers(self, handles: Sequence[str]) -> dict[str, int]:
+        return {job.handle: job.job_id for job in self.queue.values() if job.handle in handles and job.tasks == 1}
+
     def _split(self, handles: Collection[str]) -> None:
         """As Slurm does it: a task that is changed gets the next number, the last one keeps the array's."""
         for array in [job for job in self.queue.values() if job.task_ids]:

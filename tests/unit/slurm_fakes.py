@@ -21,6 +21,7 @@ class FakeSlurm:
     def __init__(self) -> None:
         self.now = T0
         self.jobs: dict[int, QueuedJob] = {}
+        self.split: list[QueuedJob] = []  # tasks that the queue shows in their array's row
         self.kept: list[Record] = []
         self.unread: list[Unread] = []
         self.away: set[str] = set()
@@ -48,6 +49,10 @@ class FakeSlurm:
     def queue(self) -> tuple[list[QueuedJob], list[Unread]]:
         self._answer("queue")
         return list(self.jobs.values()), list(self.unread)
+
+    def tasks(self, wanted: Collection[tuple[int, int]]) -> list[QueuedJob]:
+        self._answer("tasks")
+        return [job for job in self.split if (job.array_id, job.array_task) in wanted]
 
     def nodes(self) -> list[Node]:
         self._answer("nodes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from fabrique.apps.ledger.verify import verify
 from fabrique.definitions import rules as rule_sets
 from fabrique.engines.slurm.files import door
 from fabrique.engines.slurm.files import levels as level_files
-from fabrique.engines.slurm.model import QueuedJob, Tres
+from fabrique.engines.slurm.model import QueuedJob, Tres, Unread
+from fabrique.operate.door_levels import forget_over
 from fabrique.operate.intake import tolerated
 
 
@@ -125,6 +127,19 @@ def test_each_task_of_an_array_is_lowered_under_the_number_that_it_gets(bench: L
         assert (run.level, run.walltime_ms) == (LEVEL, -(-6_000_000 * 1000 // 929))
         assert bench.engine.found[run.handle] == (level_files.Level("limit_w", 174), STRETCHED)
         assert level_files.read(bench.engine.folder, number) is not None
+
+
+def test_levels_of_jobs_that_are_over_are_forgotten_while_no_array_may_hide_some(bench: LevelBench) -> None:
+    folder = bench.engine.folder
+    for number in (41, 42):
+        level_files.put(folder, number, level_files.Level("limit_w", 100))
+    waits = bench.slurm.sbatch(41)
+    array = bench.slurm.sbatch(50, comment=CONSENT, array_id=50, task_ids=(1, 2), tasks=2)
+    forget_over(folder, [waits, array], [])
+    forget_over(folder, [waits], [Unread(b"", "")])
+    assert {path.name for path in folder.iterdir()} == {"41", "42"}
+    forget_over(folder, [waits, replace(array, comment="")], [])
+    assert {path.name for path in folder.iterdir()} == {"41"}
 
 
 def test_a_task_that_keeps_no_number_of_its_own_runs_at_the_top(bench: LevelBench) -> None:

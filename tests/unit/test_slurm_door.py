@@ -188,6 +188,20 @@ def test_a_task_is_split_from_its_array_whatever_its_limit_is(engine: SlurmEngin
     assert slurm.changes == [Change((array.job_id, 2), limit_ms=6_000_000)]
 
 
+def test_a_task_has_a_number_once_it_is_split_though_the_queue_shows_its_array(
+    engine: SlurmEngine, slurm: FakeSlurm
+) -> None:
+    plain = slurm.add("job0", priority=0)
+    array = slurm.add("array", priority=0, task_ids=(1, 2, 3), tasks=3)
+    slurm.jobs[array.job_id] = array = replace(array, array_id=array.job_id)
+    slurm.split.append(replace(array, job_id=900, array_task=2, task_ids=(), tasks=1))
+    first, second = (f"slurm-{array.job_id}-t{task}-{T0 // 1000}" for task in (1, 2))
+    assert engine.numbers([plain.handle, first, second, "slurm-999-1"]) == {plain.handle: plain.job_id, second: 900}
+    slurm.asked.clear()
+    assert engine.numbers([plain.handle]) == {plain.handle: plain.job_id}
+    assert "tasks" not in slurm.asked
+
+
 def test_the_watt_licences_of_a_job_that_waits_are_changed_and_its_own_ones_kept(
     engine: SlurmEngine, slurm: FakeSlurm
 ) -> None:

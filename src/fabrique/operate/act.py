@@ -17,6 +17,7 @@ from fabrique.engines.protocol import DeviceSlot, Engine, JobUser, RunSpec, Wher
 from fabrique.engines.slurm.files import levels
 from fabrique.engines.slurm.files.levels import Level
 from fabrique.engines.slurm.model import QueuedJob, Unread
+from fabrique.operate.door_levels import forget_over
 from fabrique.operate.observe import intent_of
 
 GRACE_MS = 5_000
@@ -165,8 +166,7 @@ def submit_at_level(engine: Levelled, folder: Path, spec: RunSpec, watts: int) -
         return
     known, unread = engine.queue()
     try:
-        if not unread:
-            levels.keep_only(folder, {job, *(one.job_id for one in known)})
+        forget_over(folder, known, unread, but=[job])
         levels.put(folder, job, Level("limit_w", watts))
     except (OSError, ValueError) as error:
         raise FabriqueError("engine.unavailable", why=f"the power level can't be written: {error}") from error

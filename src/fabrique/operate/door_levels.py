@@ -6,7 +6,7 @@ A job of which one of these can't be changed runs at the top level, as if none w
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -19,7 +19,8 @@ from fabrique.engines.slurm.files import door as door_file
 from fabrique.engines.slurm.files import levels
 from fabrique.engines.slurm.files.levels import Level
 from fabrique.engines.slurm.files.render import licence_name
-from fabrique.engines.slurm.model import QueuedJob, Unread, handle_of
+from fabrique.engines.slurm.model import QueuedJob, Unread
+from fabrique.operate.intake import tolerated
 from fabrique.operate.observe import intent_of
 
 log = logging.getLogger("fabrique.loop")
@@ -35,6 +36,7 @@ class Reshaping(Protocol):
     """
 
     def reshape(self, limits: Mapping[str, int], licences: Mapping[str, Mapping[str, int]]) -> set[str]: ...
+    def numbers(self, handles: Sequence[str]) -> Mapping[str, int]: ...
     def queue(self) -> tuple[Sequence[QueuedJob], Sequence[Unread]]: ...
 
 
@@ -47,7 +49,8 @@ def prepare(door: object, here: ThisHub, runs: Sequence[Run]) -> None:
     # also at the top level: an earlier attempt may have left a longer limit, and fewer licences
     refused = _reshaped(door, here, bending)
     _at_top(door, here, [run for run in bending if run.level is not None and intent_of(run) in refused])
-    numbers = _numbers(door, folder)
+    forget_over(folder, *door.queue())
+    numbers = door.numbers([run.handle for run in bending])
     _at_top(door, here, [run for run in bending if not _written(folder, run, numbers.get(run.handle))])
 
 
@@ -60,13 +63,14 @@ def _reshaped(door: Reshaping, here: ThisHub, runs: Sequence[Run]) -> set[str]:
     return door.reshape(limits, {intent_of(run): {name: there.units(int(run.bound["power_w"]))} for run in runs})
 
 
-def _numbers(door: Reshaping, folder: Path) -> Mapping[str, int]:
-    """By handle, under which number the nodes know each job now; levels of jobs that are over are forgotten."""
-    known, unread = door.queue()
-    if not unread:
-        levels.keep_only(folder, {one.job_id for one in known})
-    own = (job for job in known if job.tasks == 1)
-    return {handle_of(job, task): job.job_id for job in own for task in job.task_ids or (job.array_task,)}
+def forget_over(
+    folder: Path, known: Sequence[QueuedJob], unread: Sequence[Unread], *, but: Collection[int] = ()
+) -> None:
+    """Levels of jobs that are over, but for these. None while an array waits that may have some: its tasks are shown
+    as one, and bear numbers of their own. Raises OSError.
+    """
+    if not unread and not any(one.tasks > 1 and tolerated(one.comment) for one in known):
+        levels.keep_only(folder, {*but, *(one.job_id for one in known)})
 
 
 def _written(folder: Path, run: Run, number: int | None) -> bool:

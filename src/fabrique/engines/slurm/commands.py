@@ -76,12 +76,25 @@ class CommandTransport:
         return int(match[1]), int(match[2])
 
     def queue(self) -> tuple[list[QueuedJob], list[Unread]]:
+        return self._queue([], self._last)
+
+    def tasks(self, wanted: Collection[tuple[int, int]]) -> list[QueuedJob]:
+        names = [_name(task) for task in sorted(wanted)]
+        found: list[QueuedJob] = []
+        for start in range(0, len(names), _AT_ONCE):
+            some = ",".join(names[start : start + _AT_ONCE])
+            found += self._queue(["--array", f"--jobs={some}"], None)[0]
+        return [job for job in found if job.job_id != job.array_id]  # its array's id: it has none of its own
+
+    def _queue(
+        self, options: Sequence[str], before: dict[bytes, QueuedJob] | None
+    ) -> tuple[list[QueuedJob], list[Unread]]:
         token = _token()
         fields = [*rows.QUEUE, *(["exclusive"] if self.version() >= (26, 5) else [])]
         *first, last = fields
         form = ",".join([*(f"{name}:{token}" for name in first), f"{last}:{token}{rows.END}"])
-        ran = self._ask("squeue", "--all", "--noheader", "--states=all", f"--Format={form}")
-        return _readable(rows.queue(ran.output, fields, token, self._last), ran)
+        ran = self._ask("squeue", "--all", "--noheader", "--states=all", *options, f"--Format={form}")
+        return _readable(rows.queue(ran.output, fields, token, before), ran)
 
     def nodes(self) -> list[Node]:
         ran = self._ask("scontrol", "show", "node", "--all", "--oneliner")

@@ -136,6 +136,18 @@ class OwnDoor:
             denied = self._change(list(changes.values()))
         return refused | {intent for intent, change in changes.items() if change.job_id in denied}
 
+    def numbers(self, handles: Sequence[str]) -> Mapping[str, int]:
+        """Under which number Slurm's nodes will know each: none for a task that is still a part of its array."""
+        with Answering():
+            found = self._sight.find(handles)
+            numbers = {handle: job.job_id for handle, (job, _) in found.items() if job.tasks == 1}
+            parts = {target: handle for handle, (job, target) in found.items() if job.tasks > 1}
+            wanted = [target for target in parts if not isinstance(target, int)]
+            for job in self.transport.tasks(wanted) if wanted else ():
+                if job.array_id is not None and job.array_task is not None:
+                    numbers[parts[job.array_id, job.array_task]] = job.job_id
+        return numbers
+
     def _now(self, found: Iterable[tuple[QueuedJob, Target]], waiting: Sequence[QueuedJob]) -> list[Change]:
         least, most = NOW
         given = [job.priority for job in waiting if job.priority is not None and least <= job.priority <= most]

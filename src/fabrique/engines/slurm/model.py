@@ -263,6 +263,9 @@ class Transport(Protocol):
     def queue(self) -> tuple[list[QueuedJob], list[Unread]]:
         """Every job the controller knows, ended ones too for as long as it keeps them."""
 
+    def tasks(self, wanted: Collection[tuple[int, int]]) -> list[QueuedJob]:
+        """Those of these tasks of arrays that Slurm has split from them: a queue may show all that wait as one."""
+
     def nodes(self) -> list[Node]:
         """Every node, those that are down or powered down too."""
 

@@ -29,6 +29,7 @@ _WHOLE_S: Final = 60  # the whole queue is asked for at the latest then, whateve
 _OVER: Final = re.compile(
     r"invalid job id|already (completing|completed)|no longer|already finished|already/", re.IGNORECASE
 )
+_TASK: Final = re.compile("job array update", re.IGNORECASE)  # the same, where a task of an array was changed
 _HELD: Final = re.compile("held state", re.IGNORECASE)  # said of what was done; reading back tells
 
 
@@ -109,6 +110,9 @@ class RestTransport:
         except ValueError:
             return None
 
+    def tasks(self, wanted: Collection[tuple[int, int]]) -> list[QueuedJob]:
+        return [job for job in self.queue()[0] if (job.array_id, job.array_task) in wanted]
+
     def nodes(self) -> list[Node]:
         answer = self._rest.ask("GET", f"/slurm/{self.api}/nodes")
         return _list(answer, "nodes", documents.node)[0]
@@ -168,7 +172,8 @@ class RestTransport:
                 except FabriqueError as error:
                     if error.code != "engine.refused":
                         raise
-                    if _HELD.search(str(error.params.get("why", ""))):
+                    why = str(error.params.get("why", ""))
+                    if _HELD.search(why) or (_TASK.search(why) and not isinstance(change.job_id, int)):
                         continue
                     denied.append(Denied(change.job_id, str(error.params.get("why", ""))))
                     break
@@ -208,11 +213,16 @@ class RestTransport:
         if not wanted:
             return []
         single = [c.job_id for c in wanted if isinstance(c.job_id, int)]
-        now = {job.job_id: job for job in (self._few(single) if len(wanted) <= _FEW else self.queue()[0])}
+        few = len(single) == len(wanted) <= _FEW
+        now: dict[Target, QueuedJob] = {}
+        for job in self._few(single) if few else self.queue()[0]:
+            now[job.job_id] = job
+            if job.array_id is not None and job.array_task is not None:
+                now[job.array_id, job.array_task] = job
         return [
             Denied(change.job_id, "slurmrestd took no notice")
             for change in wanted
-            if isinstance(change.job_id, int) and (job := now.get(change.job_id)) and not _is(job, change)
+            if change.job_id in now and not _is(now[change.job_id], change)
         ]
 
     def _few(self, jobs: Sequence[int]) -> Iterator[QueuedJob]:
