@@ -17,7 +17,7 @@ from fabrique.core import booking
 from fabrique.core.errors import FabriqueError
 from fabrique.core.units import unit
 from fabrique.engines.slurm.files.render import LET_GO, OWNER
-from fabrique.engines.slurm.model import QueuedJob, Tres
+from fabrique.engines.slurm.model import QueuedJob, Tres, handle_of
 
 H100 = unit("acc-ms:h100-sxm")
 pytestmark = pytest.mark.django_db
@@ -231,6 +231,16 @@ def test_an_array_takes_no_more_room_than_it_may_run_at_once(bench: ClusterBench
     bench.slurm.sbatch(7, array_id=7, task_ids=tuple(range(1, 9)), tasks=8, tasks_at_once=2)
     bench.turn()
     assert Job.objects.count() == 2 and len(bench.slurm.released) == 2
+    array = bench.slurm.queue[7]
+    bench.slurm.queue[7] = replace(array, task_ids=tuple(range(3, 9)), tasks=6)
+    for number, task in ((8, 1), (9, 2)):  # Slurm starts them, each under a number of its own
+        bench.slurm.queue[number] = replace(array, job_id=number, array_task=task, task_ids=(), tasks=1)
+        bench.slurm.starts(number, bench.now)
+    bench.turn()
+    assert Job.objects.count() == 2 and len(bench.slurm.released) == 2
+    bench.slurm.ends(8, bench.now, exit_code=0)
+    bench.turn(10_000)
+    assert (Job.objects.count(), bench.slurm.released[2:]) == (3, [handle_of(array, 3)])
 
 
 def test_a_job_that_slurm_will_not_cancel_stops_no_other(bench: ClusterBench, monkeypatch: Any) -> None:

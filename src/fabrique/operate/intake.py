@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, runtime_checkable
@@ -90,7 +91,8 @@ class Intake:
     def look(self, door: Door, runs: Sequence[Run], *, now: int) -> Taken:
         """Raises what the engine raises."""
         shown = [*door.arrivals(), *self._orphans(door)]
-        came = {c.handle: c for job in shown for c in came_of(self.cluster, job, now)}
+        apart = Counter(job.array_id for job in shown if job.array_task is not None)
+        came = {c.handle: c for job in shown for c in came_of(self.cluster, job, now, apart[job.array_id])}
         counted = {run.handle: run for run in runs}
         self._bar(shown, came, counted, now=now)
         taken = Taken()
@@ -235,8 +237,9 @@ def admit_running(here: ThisHub, job: Job, came: Came, epoch: int, *, now: int) 
 # --- Slurm's words into ours --------------------------------------------------------------------------------------
 
 
-def came_of(cluster: Cluster, job: QueuedJob, now: int) -> Iterator[Came]:
-    """One, or one a task for an array that waits. Jobs on partitions that the hub does not serve are not its affair.
+def came_of(cluster: Cluster, job: QueuedJob, now: int, apart: int = 0) -> Iterator[Came]:
+    """One, or one a task for an array that waits, as many as may run beside those that Slurm shows apart from it. Jobs
+    on partitions that the hub does not serve are not its affair.
 
     What Slurm itself would not start yet, released or not, holds no room in the plan.
     """
@@ -246,7 +249,8 @@ def came_of(cluster: Cluster, job: QueuedJob, now: int) -> Iterator[Came]:
     spec = spec_of(job, job.asked if job.state == "PENDING" else job.given, partition)
     if job.state == "PENDING":
         spec = _put_off(spec, job, now)
-    for task in job.task_ids[: min(TASKS_AT_ONCE, job.tasks_at_once or TASKS_AT_ONCE)] or (job.array_task,):
+    most = min(TASKS_AT_ONCE, max(job.tasks_at_once - apart, 0)) if job.tasks_at_once else TASKS_AT_ONCE
+    for task in job.task_ids[:most] if job.task_ids else (job.array_task,):
         array = job.array_id if task is not None else None
         yield Came(
             engine=cluster.engine,
