@@ -243,6 +243,22 @@ def test_an_array_takes_no_more_room_than_it_may_run_at_once(bench: ClusterBench
     assert (Job.objects.count(), bench.slurm.released[2:]) == (3, [handle_of(array, 3)])
 
 
+def test_what_an_array_may_run_at_once_holds_while_squeue_leaves_it_out(bench: ClusterBench) -> None:
+    """It does while tasks wait that were split from the array: the row then names them, and no bound."""
+    array = bench.slurm.sbatch(7, array_id=7, task_ids=tuple(range(1, 6)), tasks=5, tasks_at_once=2)
+    bench.turn()
+    changed(bench, 7, tasks_at_once=None)
+    for _ in range(2):
+        bench.turn()
+    assert Job.objects.count() == 2
+    bench.slurm.queue[7] = replace(array, task_ids=(3, 4, 5), tasks=3, tasks_at_once=None)  # its owner lifted it
+    for number, task in ((8, 1), (9, 2)):
+        bench.slurm.queue[number] = replace(array, job_id=number, array_task=task, task_ids=(), tasks=1)
+        bench.slurm.starts(number, bench.now)
+    bench.turn()
+    assert Job.objects.count() == 5
+
+
 def test_a_job_that_slurm_will_not_cancel_stops_no_other(bench: ClusterBench, monkeypatch: Any) -> None:
     """A part of a heterogeneous job: the whole cluster would be taken for silent, for a day."""
 

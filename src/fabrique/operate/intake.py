@@ -86,11 +86,12 @@ class Intake:
         self._strays_at = 0
         self._stuck: dict[str, int] = {}  # handle -> since when Slurm keeps it, though it was released
         self._barred: dict[str, tuple[int, int]] = {}  # handle -> until when it is not tried again, how often it was
+        self._together: dict[int, int] = {}  # array -> how many of its tasks may run at once
         self._own: set[str] = set()  # intents at the engine that have a run here
 
     def look(self, door: Door, runs: Sequence[Run], *, now: int) -> Taken:
         """Raises what the engine raises."""
-        shown = [*door.arrivals(), *self._orphans(door)]
+        shown = self._bounded([*door.arrivals(), *self._orphans(door)], {run.handle for run in runs})
         apart = Counter(job.array_id for job in shown if job.array_task is not None)
         came = {c.handle: c for job in shown for c in came_of(self.cluster, job, now, apart[job.array_id])}
         counted = {run.handle: run for run in runs}
@@ -125,6 +126,22 @@ class Intake:
         taken.waiting = frozenset(h for h, c in came.items() if c.started_ms is None)
         self._farewell(door, came, now=now)
         return taken
+
+    def _bounded(self, shown: Sequence[QueuedJob], counted: Collection[str]) -> list[QueuedJob]:
+        """Arrays with how many of their tasks may run together. squeue leaves that out as long as tasks that wait are
+        split from the array, as those are that the hub released: then what it said before holds.
+        """
+        said, self._together = self._together, {}
+        found = []
+        for job in shown:
+            array = job.array_id
+            if job.task_ids and array is not None:
+                hidden = any(handle_of(job, task) in counted for task in job.task_ids[:TASKS_AT_ONCE])
+                if most := job.tasks_at_once or (said.get(array) if hidden else None):
+                    self._together[array] = most
+                    job = replace(job, tasks_at_once=most)
+            found.append(job)
+        return found
 
     def decided_anew(self, handles: Iterable[str], *, now: int) -> None:
         """They were taken back: what they ask for now, from whom, is what they are admitted with next."""
