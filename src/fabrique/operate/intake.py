@@ -134,12 +134,12 @@ class Intake:
         said, self._together = self._together, {}
         found = []
         for job in shown:
-            array = job.array_id
-            if job.task_ids and array is not None:
-                hidden = any(handle_of(job, task) in counted for task in job.task_ids[:TASKS_AT_ONCE])
-                if most := job.tasks_at_once or (said.get(array) if hidden else None):
-                    self._together[array] = most
-                    job = replace(job, tasks_at_once=most)
+            most, tasks = job.tasks_at_once, job.task_ids[:TASKS_AT_ONCE]
+            if tasks and not most and job.array_id in said and any(handle_of(job, task) in counted for task in tasks):
+                most = said[job.array_id]
+                job = replace(job, tasks_at_once=most)
+            if most and job.array_id is not None:
+                self._together[job.array_id] = most
             found.append(job)
         return found
 
