@@ -7,6 +7,7 @@ Run as a program it is the hub's loop, as in `slurm_hub`, which measures itself.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import sys
 import tempfile
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -43,6 +45,8 @@ PENDING: Final = 10_000
 FILLING: Final = 200  # of them a second: slurmrestd takes no more at once
 DATABASE: Final = "fabrique.sqlite3"
 SPENT: Final = "spent.json"  # in the home: what the loop spent since its start
+_STARTED: Final = r"sched: Allocate|sched/backfill: _start_job: Started"  # as the controller's log has it
+_ALLOCATED: Final = re.compile(rf"^\[(\S+)\] (?:{_STARTED}) JobId=(\d+)", re.MULTILINE)
 STARTS: Final = "starts"  # a folder: each job says there when its script began
 
 
@@ -76,7 +80,13 @@ def at_rate(rate: int, seconds_: int) -> Iterator[Figure]:
             _transport(lab).submit(orders[number % 2])
             time.sleep(APART_S)
         _settled(home, SINGLY)
-        singly, before = _latencies(home, folder / STARTS), _spent(home)
+        released, before = _released(home), _spent(home)
+        started = _allocated(lab.folder / "log" / "slurmctld")
+        lines = {path.name: int(path.read_text()) for path in (folder / STARTS).iterdir()}
+        singly = {
+            "Slurm's start of the job": _after(released, started),
+            "the job's first line": _after(released, lines),
+        }
         begin = time.monotonic()
         _submit(lab, orders, rate, seconds_)
         took = time.monotonic() - begin
@@ -86,7 +96,12 @@ def at_rate(rate: int, seconds_: int) -> Iterator[Figure]:
 
 
 def _figures(
-    rate: int, seconds_: int, took: float, before: dict[str, float], after: dict[str, float], singly: list[float]
+    rate: int,
+    seconds_: int,
+    took: float,
+    before: dict[str, float],
+    after: dict[str, float],
+    singly: dict[str, list[float]],
 ) -> Iterator[Figure]:
     count = rate * seconds_
     spent = {name: (after[name] - before[name]) * 1000 / count for name in after}
@@ -98,16 +113,16 @@ def _figures(
         f"{after['turns'] - before['turns']:.0f} turns"
     )
     yield Figure(what=f"{what}: own time a job", value=spent["cpu"], unit="ms", reach="at most", target=5, note=note)
-    singly.sort()
-    for permille, name in ((500, "median"), (990, "p99")):
-        yield Figure(
-            what=f"loop on Slurm: from a release to the job's first line, {name}",
-            value=rank(singly, permille),
-            unit="ms",
-            reach="at most",
-            target=CYCLE_MS,
-            note=f"{len(singly)} jobs one after the other; Slurm's cycle is {CYCLE_MS} ms",
-        )
+    for until, found in singly.items():
+        for permille, name in ((500, "median"), (990, "p99")):
+            yield Figure(
+                what=f"loop on Slurm: from a release to {until}, {name}",
+                value=rank(found, permille),
+                unit="ms",
+                reach="at most",
+                target=CYCLE_MS,
+                note=f"{len(found)} jobs one after the other; Slurm's cycle is {CYCLE_MS} ms",
+            )
 
 
 def _order(starts: Path, account: str, login: str) -> Order:
@@ -175,13 +190,22 @@ def _settled(home: Path, count: int, patience_s: float = 600) -> None:
         time.sleep(0.5)
 
 
-def _latencies(home: Path, starts: Path) -> list[float]:
-    """Milliseconds from the instant before the release to the first line of each job's script."""
-    began = {path.name: int(path.read_text()) for path in starts.iterdir()}
+def _released(home: Path) -> dict[str, int]:
+    """By Slurm's id, the instant before each job's release, in ms."""
     asked = "SELECT handle, acted_ms FROM jobs_intent JOIN jobs_run ON run_id = jobs_run.id WHERE act = 'release'"
     with closing(sqlite3.connect(f"file:{home / DATABASE}?mode=ro", uri=True)) as database:
-        released = {handle.split("-")[1]: acted for handle, acted in database.execute(asked)}
-    return [float(began[job] - released[job]) for job in began.keys() & released.keys()]
+        return {handle.split("-")[1]: acted for handle, acted in database.execute(asked)}
+
+
+def _allocated(log: Path) -> dict[str, int]:
+    """By Slurm's id, when the controller started each job, in ms: its own log says it, in local time."""
+    found = _ALLOCATED.findall(log.read_text(errors="replace"))
+    return {job: round(datetime.fromisoformat(at).timestamp() * 1000) for at, job in found}
+
+
+def _after(released: dict[str, int], until: dict[str, int]) -> list[float]:
+    """Sorted, in ms."""
+    return sorted(float(until[job] - released[job]) for job in released.keys() & until.keys())
 
 
 # --- many that wait ---------------------------------------------------------------------------------------------------
