@@ -211,6 +211,24 @@ def test_rows_that_only_look_the_same_are_told_apart() -> None:
         assert (job.comment.encode(), job.admin_comment.encode()) == (comment, beside)
 
 
+@pytest.mark.parametrize(("release", "way"), [way for way in WAYS if way[1] != "commands"])
+def test_documents_that_stand_as_they_did_are_not_read_again(release: str, way: str) -> None:
+    whole = document(release, f"slurm-{way}-jobs")
+    assert isinstance(whole, list)
+    before: documents.Read = {}
+    first, unread = documents.every(whole, documents.reader({}, before))
+    assert not unread and first == queue(release, way) and before.keys() == {job.job_id for job in first}
+    now: documents.Read = {}
+    told = json.loads(json.dumps([{**whole[0], "comment": "new"}, *whole[1:-1]]))
+    again, unread = documents.every(told, documents.reader(before, now))
+    assert not unread and again[0] == replace(first[0], comment="new")
+    assert all(one is other for one, other in zip(again[1:], first[1:-1], strict=True))
+    assert first[-1].job_id not in now  # who has left is forgotten
+    bad = json.loads(json.dumps([{**whole[0], "submit_time": "never"}, {**whole[1], "job_id": [7]}, whole[2]]))
+    left, unread = documents.every(bad, documents.reader(before, {}))
+    assert len(unread) == 2 and left == [first[2]]
+
+
 def test_ten_thousand_jobs_are_read_in_a_moment() -> None:
     """A whole look has two seconds; squeue itself takes a third of one for so many."""
     row = (DATA / "22.05" / "squeue.txt").read_bytes().split(f"{TOKEN}{rows.END}\n".encode())[0]

@@ -15,6 +15,13 @@ from fabrique.engines.slurm.model import Node, QueuedJob, Record, Tres, Unread
 
 T = TypeVar("T")
 Element = Mapping[str, Any]
+Read = dict[int, tuple[tuple[object, ...], QueuedJob]]  # by Slurm's id, what was read of a job and what it said
+QUEUE: Final = (
+    "job_id name user_name account qos partition job_state state_reason array_job_id array_task_id array_task_string "
+    "submit_time eligible_time start_time end_time time_limit nodes tres_req_str tres_alloc_str licenses priority nice "
+    "restart_cnt batch_flag shared exclusive requeue comment admin_comment dependency features standard_output "
+    "exit_code"
+).split()
 _OVER: Final = frozenset(
     "COMPLETED CANCELLED FAILED TIMEOUT NODE_FAIL PREEMPTED BOOT_FAIL DEADLINE OUT_OF_MEMORY".split()
 )
@@ -42,8 +49,22 @@ def raw(element: object) -> bytes:
     return json.dumps(element, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")[:_MOST_RAW]
 
 
+def reader(before: Read, now: Read) -> Callable[[Element], QueuedJob]:
+    """A reader of queued jobs that leaves in `now` what it read: who stands as in `before` is not read again."""
+
+    def read(one: Element) -> QueuedJob:
+        values = tuple(map(one.get, QUEUE))
+        job = before.get(values[0]) if isinstance(values[0], int) else None
+        if job is None or job[0] != values:
+            job = values, queued_job(dict(zip(QUEUE, values, strict=True)))
+        now[job[1].job_id] = job
+        return job[1]
+
+    return read
+
+
 def queued_job(one: Element) -> QueuedJob:
-    """Raises ValueError."""
+    """Reads the fields of `QUEUE`. Raises ValueError."""
     word = words.job_state(one.get("job_state"))
     waits = word.state == "PENDING"
     asked, given = tres.read(_text(one, "tres_req_str")), tres.read(_text(one, "tres_alloc_str"))

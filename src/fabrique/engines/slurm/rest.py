@@ -40,6 +40,7 @@ class _Kept:
     at_s: int
     jobs: Sequence[QueuedJob]
     unread: Sequence[Unread]
+    read: documents.Read
 
 
 class RestTransport:
@@ -94,8 +95,9 @@ class RestTransport:
                 return list(kept.jobs), list(kept.unread)
         if not (answer and answer.get("jobs")):  # no jobs at all may be another way to say that nothing changed
             answer = self._rest.ask("GET", path)
-        found = _list(answer, "jobs", documents.queued_job)
-        self._kept = None if at_s is None else _Kept(at_s, tuple(found[0]), tuple(found[1]))
+        now: documents.Read = {}
+        found = _list(answer, "jobs", documents.reader(kept.read if kept else {}, now))
+        self._kept = None if at_s is None else _Kept(at_s, tuple(found[0]), tuple(found[1]), now)
         return found
 
     def _controller_s(self) -> int | None:
