@@ -113,8 +113,9 @@ def intend(run: Run, act: str, epoch: int, *, now: int, why: Reason | None = Non
 
 def live_runs() -> list[Run]:
     """Runs that hold resources: planned or running. Scripts, which may be long, are read when they are asked for."""
-    runs = Run.objects.filter(state__in=LIVE).select_related("job__allocation", "job__project").defer("job__script")
-    return list(runs.order_by("planned_ms", "id"))
+    runs = Run.objects.filter(state__in=LIVE).select_related("job").defer("job__script")
+    # many runs, few of these
+    return list(runs.prefetch_related("job__allocation", "job__project").order_by("planned_ms", "id"))
 
 
 def has_unresolved() -> bool:

@@ -56,8 +56,8 @@ class Batch:
         self.entry: Entry | None = None
         self._lines: list[Line] = []
         self._pending: dict[Key, int] = {}
-        self._opened: list[Hold] = []
-        self._settled: list[Hold] = []
+        self._opened: dict[uuid.UUID, Hold] = {}
+        self._settled: dict[uuid.UUID, Hold] = {}
         # what the tables said: the ledger's lock keeps them so until the batch is written
         self._balances: dict[Key, int] = {}
         self._policies: dict[str, dict[Unit, Policy]] = {}
@@ -78,7 +78,10 @@ class Batch:
         except BaseException:
             for line in self._lines[lines:]:
                 self._pending[line.account, line.unit] -= line.value
-            del self._lines[lines:], self._opened[opened:], self._settled[settled:]
+            del self._lines[lines:]
+            for holds, before in ((self._opened, opened), (self._settled, settled)):
+                while len(holds) > before:
+                    holds.popitem()  # the last first
             raise
 
     def balance(self, account: str, unit: Unit) -> int:
@@ -117,7 +120,7 @@ class Batch:
             amounts=ledger.amounts_json(held),
             frozen=frozen_json(frozen),
         )
-        self._opened.append(row)
+        self._opened[hold_id] = row
         return row
 
     def release(self, hold: Hold) -> None:
@@ -135,20 +138,20 @@ class Batch:
         return {u: min(v, held.get(u, v)) for u, v in actual.items()}
 
     def _settle_once(self, hold: Hold) -> None:
-        known = hold.pk in self._unsettled or hold in self._opened
-        if hold in self._settled or not (known or Hold.objects.filter(pk=hold.pk, settled__isnull=True).exists()):
+        known = hold.pk in self._unsettled or hold.pk in self._opened
+        if hold.pk in self._settled or not (known or Hold.objects.filter(pk=hold.pk, settled__isnull=True).exists()):
             raise FabriqueError("ledger.hold-settled", hold=str(hold.id))
-        self._settled.append(hold)
+        self._settled[hold.pk] = hold
 
     def write(self) -> Entry | None:
         """The entry with all acts so far, a hold of what nothing limits too; None when there was none."""
         if not self._lines and not self._opened:
             return None
         self.entry = _write(self.kind, self.cause, self._lines, self.now)
-        for row in self._opened:
+        for row in self._opened.values():
             row.opened = self.entry
-        Hold.objects.bulk_create(self._opened)
-        ids = [row.pk for row in self._settled]
+        Hold.objects.bulk_create(self._opened.values())
+        ids = list(self._settled)
         if Hold.objects.filter(pk__in=ids, settled__isnull=True).update(settled=self.entry) != len(ids):
             raise FabriqueError("ledger.hold-settled", hold=str(ids[0]))
         return self.entry
@@ -196,7 +199,7 @@ def _write(kind: str, cause: Mapping[str, object], lines: Sequence[Line], now: i
     )
     Posting.objects.bulk_create(
         Posting(
-            entry=entry,
+            entry_id=entry.pk,
             position=i,
             account=p.account,
             unit=p.unit,
