@@ -56,7 +56,7 @@ class Batch:
         self.entry: Entry | None = None
         self._lines: list[Line] = []
         self._pending: dict[Key, int] = {}
-        self._opened: dict[uuid.UUID, Hold] = {}
+        self._opened: list[Hold] = []
         self._settled: dict[uuid.UUID, Hold] = {}
         # what the tables said: the ledger's lock keeps them so until the batch is written
         self._balances: dict[Key, int] = {}
@@ -78,10 +78,9 @@ class Batch:
         except BaseException:
             for line in self._lines[lines:]:
                 self._pending[line.account, line.unit] -= line.value
-            del self._lines[lines:]
-            for holds, before in ((self._opened, opened), (self._settled, settled)):
-                while len(holds) > before:
-                    holds.popitem()  # the last first
+            del self._lines[lines:], self._opened[opened:]
+            while len(self._settled) > settled:
+                self._settled.popitem()  # the last one
             raise
 
     def balance(self, account: str, unit: Unit) -> int:
@@ -120,7 +119,7 @@ class Batch:
             amounts=ledger.amounts_json(held),
             frozen=frozen_json(frozen),
         )
-        self._opened[hold_id] = row
+        self._opened.append(row)
         return row
 
     def release(self, hold: Hold) -> None:
@@ -138,7 +137,7 @@ class Batch:
         return {u: min(v, held.get(u, v)) for u, v in actual.items()}
 
     def _settle_once(self, hold: Hold) -> None:
-        known = hold.pk in self._unsettled or hold.pk in self._opened
+        known = hold.pk in self._unsettled or hold in self._opened
         if hold.pk in self._settled or not (known or Hold.objects.filter(pk=hold.pk, settled__isnull=True).exists()):
             raise FabriqueError("ledger.hold-settled", hold=str(hold.id))
         self._settled[hold.pk] = hold
@@ -148,9 +147,9 @@ class Batch:
         if not self._lines and not self._opened:
             return None
         self.entry = _write(self.kind, self.cause, self._lines, self.now)
-        for row in self._opened.values():
+        for row in self._opened:
             row.opened = self.entry
-        Hold.objects.bulk_create(self._opened.values())
+        Hold.objects.bulk_create(self._opened)
         ids = list(self._settled)
         if Hold.objects.filter(pk__in=ids, settled__isnull=True).update(settled=self.entry) != len(ids):
             raise FabriqueError("ledger.hold-settled", hold=str(ids[0]))
