@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
 
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core.booking import Frozen, Policy
 from fabrique.core.units import Unit
 
-if TYPE_CHECKING:
-    from fabrique.operate.options import Lower
+T = TypeVar("T")
 
 
 class Books:
@@ -22,7 +21,7 @@ class Books:
         self._policies: dict[str, dict[Unit, Policy]] = {}
         self._balances: dict[tuple[str, Unit], int] = {}
         self._frozen: dict[Unit, Frozen] = {}
-        self.lower: dict[Hashable, Sequence[Lower]] = {}  # power levels of jobs alike, as they were worked out
+        self._once: dict[Hashable, Any] = {}
 
     def policies(self, allocation: str) -> dict[Unit, Policy]:
         if allocation not in self._policies:
@@ -39,3 +38,10 @@ class Books:
         if unit not in self._frozen:
             self._frozen[unit] = self._here.frozen(unit, self._now)
         return self._frozen[unit]
+
+    def once(self, key: Hashable, work_out: Callable[[], T]) -> T:
+        """What follows from these books for all that is alike: worked out for the first."""
+        if key not in self._once:
+            self._once[key] = work_out()
+        found: T = self._once[key]
+        return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 from fabrique.apps.access.models import AllocationState
 from fabrique.apps.jobs import specs
@@ -23,22 +23,12 @@ from fabrique.core.reasons import Reason, reason
 from fabrique.core.units import HOUR_MS, Unit
 from fabrique.operate.ahead import is_ahead
 from fabrique.operate.books import Books
-from fabrique.operate.options import holds, lower_levels, most_held, options, power_bound
+from fabrique.operate.options import Asked, holds, lower_levels, most_held, options, power_bound
 
 LOW = -1
 HOURS_AHEAD = 48
 PPM = 1_000_000
 _SOMEBODY_S_WORD_MS = 4_102_444_800_000  # later than any instant that a job may ask for: nobody knows when it comes
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A pending job with the offers its filter left; none, and why, when it can never start as things stand."""
-
-    job: Job
-    spec: JobSpec
-    offers: tuple[fits.Offer, ...]
-    refusal: Reason | None
 
 
 def too_late(job: Job, *, now: int) -> Reason | None:

@@ -32,6 +32,7 @@ from fabrique.operate import decide
 from fabrique.operate.accounted import came_of, is_alone, offer_of, told
 from fabrique.operate.books import Books
 from fabrique.operate.intake import ProjectOf, partition_of
+from fabrique.operate.options import Asked
 
 log = logging.getLogger("fabrique.loop")
 
@@ -232,7 +233,7 @@ class Ingest:
             job = self._job(came, project, now=now)
             if isinstance(job, Reason):
                 return job
-            ask = decide.Asked(job, came.spec, (offer,), None)
+            ask = Asked(job, came.spec, (offer,), None)
             bound: dict[str, object] = {"cores": [], "devices": [], "nodes": list(r.nodes)}
             placement = decide.place(self.here, ask, offer, bound, Books(self.here, r.started_ms or now))
             run = recount.book(acts, job, placement, said, now=now)

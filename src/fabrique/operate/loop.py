@@ -31,6 +31,7 @@ from fabrique.operate.deciding import Deciding, rules_in_force
 from fabrique.operate.doors import Doors
 from fabrique.operate.metering import Metering
 from fabrique.operate.observe import Sight, intent_of, look
+from fabrique.operate.options import Asked
 from fabrique.operate.starting import Starting
 from fabrique.operate.what_if import Attendant
 
@@ -214,7 +215,7 @@ class Loop:
     def _begin(
         self,
         plan: Plan,
-        asks: Mapping[str, decide.Asked],
+        asks: Mapping[str, Asked],
         early: Mapping[str, Run],
         starting: Starting,
         epoch: int,
@@ -289,7 +290,7 @@ def _releases(intents: Iterable[Intent]) -> list[Intent]:
     return [intent for intent in intents if intent.act == "release"]
 
 
-def _none_fits(ask: decide.Asked) -> Reason:
+def _none_fits(ask: Asked) -> Reason:
     return ask.refusal or reason("refuse.no-budget-in-kind", kind=", ".join(ask.spec.kinds))
 
 

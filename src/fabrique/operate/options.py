@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
+from fabrique.apps.jobs.models import Job
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core import booking
 from fabrique.core.admission import filter as fits
@@ -15,11 +15,19 @@ from fabrique.core.admission.levels import Level
 from fabrique.core.admission.state import OptionRow
 from fabrique.core.booking import Exhaustion
 from fabrique.core.job import JobSpec
+from fabrique.core.reasons import Reason
 from fabrique.core.units import Unit, ceil_divide
 from fabrique.operate.books import Books
 
-if TYPE_CHECKING:
-    from fabrique.operate.decide import Asked
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A pending job with the offers its filter left; none, and why, when it can never start as things stand."""
+
+    job: Job
+    spec: JobSpec
+    offers: tuple[fits.Offer, ...]
+    refusal: Reason | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +72,7 @@ def lower_levels(here: ThisHub, ask: Asked, books: Books, *, now: int) -> Sequen
     asked = spec.milli_devices, spec.nodes, spec.cores, spec.walltime_ms, spec.deadline_ms, spec.tolerance_permille
     places = tuple((o.partition, o.kind) for o in ask.offers)
     alike = ask.job.allocation_id, bool(ask.job.door), asked, places, now
-    if alike not in books.lower:
-        books.lower[alike] = list(_lower(here, ask, books, now))
-    return books.lower[alike]
+    return books.once(("lower", *alike), lambda: tuple(_lower(here, ask, books, now)))
 
 
 def _lower(here: ThisHub, ask: Asked, books: Books, now: int) -> Iterator[Lower]:

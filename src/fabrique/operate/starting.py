@@ -17,8 +17,8 @@ from fabrique.core.reasons import Reason, reason
 from fabrique.engines.protocol import Engine
 from fabrique.operate import act, ahead, decide
 from fabrique.operate.books import Books
-from fabrique.operate.decide import Asked
 from fabrique.operate.engines import slots_of
+from fabrique.operate.options import Asked
 
 Planned = tuple[Asked, str, str, Reason]  # a job, its partition, its level ("": the top one), and why there
 

@@ -21,8 +21,8 @@ from fabrique.core.energy import extended_walltime
 from fabrique.core.job import MILLI, JobSpec, JobState
 from fabrique.operate import decide
 from fabrique.operate.books import Books
-from fabrique.operate.decide import Asked
 from fabrique.operate.deciding import history_of, rules_in_force
+from fabrique.operate.options import Asked
 
 _RUNS_SEEN: Final = 200
 _RUNS_LEAST: Final = 20  # fewer tell nothing of how long jobs run here
