@@ -99,7 +99,7 @@ def test_nothing_tells_whose_the_others_are(crowd: Any, who: str) -> None:
         "kinds": [],
         "jobs": 1,
     } in counted
-    assert "1 job, share research, for cores: wait for cores" in run(crowd, who).stdout
+    assert "1 job, share research, for cores: waiting for cores" in run(crowd, who).stdout
 
 
 def test_ones_own_come_first_also_for_who_sees_all(crowd: Any) -> None:
@@ -152,10 +152,19 @@ def test_jobs_that_share_a_reason_stand_under_one_sentence(crowd: Any) -> None:
     why = reason("wait.cores", partition="this-machine", asked=4000, free=1000)
     Job.objects.filter(status="pending").update(reason=why.as_json())
     said = run(crowd, "operator").stdout
-    assert said.startswith("2 jobs wait, 1 has started.\n  2  wait for cores\n")
+    assert said.startswith("2 jobs wait, 1 has started.\n  2  waiting for cores\n")
     own = said[said.index("Of your projects") if "Of your projects" in said else said.index("Of other projects") :]
     assert own.count("Waiting for cores on this-machine") == 1
     assert own.count("starts by") == 2 and own.count("ends by") == 1
+
+
+def test_what_is_said_in_the_same_words_is_counted_together(crowd: Any) -> None:
+    for job, code, params in (
+        (crowd.job, "refuse.no-budget-in-kind", {"kind": "h100-sxm"}),
+        (crowd.theirs, "refuse.power", {"asked_w": 2, "most_w": 1}),
+    ):
+        Job.objects.filter(pk=job.pk).update(reason=reason(code, **params).as_json())
+    assert run(crowd, "pi").stdout.startswith("2 jobs wait, 1 has started.\n  2  not able to start as asked\n")
 
 
 def test_the_next_command_is_the_useful_one(crowd: Any) -> None:
@@ -188,7 +197,7 @@ def test_what_jobs_are_called_moves_no_cursor_and_breaks_no_line(crowd: Any) -> 
 def test_a_reason_of_another_version_breaks_nothing(crowd: Any) -> None:
     Job.objects.filter(pk=crowd.job.pk).update(reason={})
     said = run(crowd, "pi").stdout
-    assert "no cycle has looked at them yet" in said and "No cycle has looked at them yet" in said
+    assert "not looked at yet" in said and "Not looked at yet" in said
 
 
 # --- terminals ----------------------------------------------------------------------------------------------------

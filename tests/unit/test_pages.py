@@ -353,3 +353,17 @@ def test_hostile_fields_are_no_fault_of_ours(desk: Any) -> None:
     ):
         sent = {f: hostile.encode("utf-8", "surrogatepass") for f in fields}
         assert client.post(address, sent).status_code < 500, address
+
+
+def test_a_job_by_a_cluster_s_own_door_is_found_by_its_name_there(desk: Any) -> None:
+    Job.objects.filter(pk=desk.job.pk).update(door="lab", outside_id="4711_3", login="ada")
+    client, here = desk.client("pi"), f"/jobs/{desk.job.number}"
+    page = client.get(here).content.decode()
+    assert "4711_3 at the cluster" in page and "its output stay there" in page
+    assert "What it printed" not in page and "what it prints will show here" not in page
+    for listed in ("/jobs", f"/projects/{desk.project.code}"):
+        assert "(4711_3)" in client.get(listed).content.decode()
+    for asked in ("4711_3", "4711", "#4711"):
+        assert f'href="{here}"' in client.get("/search", {"q": asked}).content.decode()
+    assert f'href="{here}"' not in client.get("/search", {"q": "471"}).content.decode()
+    assert f'href="{here}"' not in desk.client("stranger").get("/search", {"q": "4711"}).content.decode()

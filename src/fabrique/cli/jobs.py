@@ -68,7 +68,7 @@ def submit(
         raise typer.Exit(0 if job.status == "completed" else 1)
     if call.json:
         return output.document(as_json(desk, job))
-    return output.hint(desk.say.text("Why it waits, and until when:"), desk.command(f"why {job.number}"))
+    return output.hint(desk.say.text("Why it waits, and until when:"), desk.command(f"why {jobs.name_of(job)}"))
 
 
 @command(app, "jobs")
@@ -80,6 +80,7 @@ def jobs(
     """List jobs: yours, a project's, or the whole queue."""
     desk = context.enter(call)
     from fabrique.apps.jobs import queries
+    from fabrique.apps.jobs.services import name_of
     from fabrique.apps.people import rights
     from fabrique.cli import projects
 
@@ -95,7 +96,7 @@ def jobs(
     say = desk.say
     head = [say.text("job"), say.text("name"), say.text("project"), say.text("state"), say.text("submitted")]
     rows = [
-        (j.number, j.name, j.project.code, say.word("job", j.status), say.instant(j.submitted_ms), _why(desk, j))
+        (name_of(j), j.name, j.project.code, say.word("job", j.status), say.instant(j.submitted_ms), _why(desk, j))
         for j in found
     ]
     output.table([*head, say.text("why")], rows, numbers=(0,))
@@ -123,6 +124,8 @@ def log(
     from fabrique.cli import logs
 
     found = find(desk, job, "job.log")
+    if found.door:
+        raise FabriqueError("log.outside", job=found.called, engine=found.door)
     return logs.show(desk, found, follow=follow, raw=raw)
 
 
@@ -136,8 +139,8 @@ def cancel(call: Call, job: Annotated[str, NUMBER]) -> None:
     if call.json:
         return output.document(as_json(desk, done))
     if done.status == "cancelled":
-        return output.line(desk.say.text("Job {job} is cancelled; it never started.", job=str(done.number)))
-    return output.line(desk.say.text("Job {job} is told to end.", job=str(done.number)))
+        return output.line(desk.say.text("Job {job} is cancelled; it never started.", job=done.called))
+    return output.line(desk.say.text("Job {job} is told to end.", job=done.called))
 
 
 # --- steps ------------------------------------------------------------------------------------------------------

@@ -83,6 +83,8 @@ def _left(say: Speaker, summary: AllocationSummary) -> str:
 
 
 def _show(desk: Desk, summary: AllocationSummary) -> None:
+    from fabrique.apps.provision.services import sbatch_line
+
     say, allocation = desk.say, summary.allocation
     output.line()
     head = [say.text("unit"), say.text("granted"), say.text("used"), say.text("held"), say.text("still bookable")]
@@ -90,6 +92,7 @@ def _show(desk: Desk, summary: AllocationSummary) -> None:
     output.table([*head, say.text("pace a day")], rows, numbers=(1, 2, 3, 4, 5))
     deletion = allocation.data_deletion_ms
     state = say.word("allocation", allocation.state)
+    sbatch = sbatch_line(allocation.pk)
     output.pairs(
         [
             (say.text("Access mode"), f"{desk.words(summary.mode.name)} ({state})"),
@@ -97,6 +100,7 @@ def _show(desk: Desk, summary: AllocationSummary) -> None:
             (say.text("Ends"), _until(desk, allocation.ends_ms)),
             (say.text("Data is deleted"), say.instant(deletion) if deletion else say.text("not published")),
             (say.text("Line for a script"), summary.script_line),
+            *([(say.text("Line for sbatch"), sbatch)] if sbatch else []),
             (say.text("Acknowledgement"), desk.words(summary.acknowledgement)),
         ]
     )
@@ -142,6 +146,8 @@ def figure(say: Speaker, unit: Unit, value: int) -> str:
 
 def as_json(desk: Desk, summary: ProjectSummary) -> dict[str, Any]:
     """Amounts are text, in base units."""
+    from fabrique.apps.provision.services import sbatch_line
+
     project = summary.project
     return {
         "code": project.code,
@@ -158,6 +164,7 @@ def as_json(desk: Desk, summary: ProjectSummary) -> dict[str, Any]:
                 "ends_ms": a.allocation.ends_ms,
                 "data_deletion_ms": a.allocation.data_deletion_ms,
                 "script_line": a.script_line,
+                "sbatch_line": sbatch_line(a.allocation.pk) or None,
                 "acknowledgement": desk.words(a.acknowledgement),
                 "units": [_unit_json(line) for line in a.lines],
             }

@@ -7,6 +7,7 @@ goes through the Speaker of the desk.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -115,10 +116,13 @@ def _summary(desk: Desk, seen: Queue) -> Iterator[Line]:
     waiting = say.plural("{n} job waits", "{n} jobs wait", seen.waiting)
     started = say.plural("{n} has started", "{n} have started", seen.started)
     yield say.text("{waiting}, {started}.", waiting=waiting, started=started), "bold"
-    counts = sorted(((n, group) for (waits, group), n in seen.groups.items() if waits), key=lambda c: (-c[0], c[1]))
-    widest = max((len(say.number(n)) for n, _ in counts), default=0)
-    for n, group in counts:
-        yield f"  {say.number(n):>{widest}}  {_title(desk, True, group)}", ""
+    counts: Counter[str] = Counter()  # several groups may be said in the same words
+    for (waits, group), n in seen.groups.items():
+        counts[_title(desk, True, group)] += n if waits else 0
+    said = sorted(((n, title) for title, n in counts.items() if n), key=lambda c: (-c[0], c[1]))
+    widest = max((len(say.number(n)) for n, _ in said), default=0)
+    for n, title in said:
+        yield f"  {say.number(n):>{widest}}  {title}", ""
 
 
 def _title(desk: Desk, waits: bool, group: str) -> str:
@@ -180,11 +184,15 @@ def _others(desk: Desk, others: Sequence[Counted]) -> Iterator[Line]:
 
 def following(desk: Desk, seen: Queue) -> tuple[str, str]:
     """The next useful command, and what it says."""
+    from fabrique.apps.jobs.services import name_of
+
     first = next((q for q in seen.jobs if q.waits), None)
     if first is not None:
-        text, words = desk.say.text("What would start it sooner:"), f"why {first.job.number}"
+        text, words = desk.say.text("What would start it sooner:"), f"why {name_of(first.job)}"
+    elif seen.jobs and seen.jobs[0].job.door:  # it writes where its script says
+        text, words = desk.say.text("Where it stands:"), f"why {name_of(seen.jobs[0].job)}"
     elif seen.jobs:
-        text, words = desk.say.text("What it writes:"), f"log {seen.jobs[0].job.number} --follow"
+        text, words = desk.say.text("What it writes:"), f"log {name_of(seen.jobs[0].job)} --follow"
     else:
         text, words = desk.say.text("Submit one:"), "submit SCRIPT --wait"
     return text, desk.command(words)

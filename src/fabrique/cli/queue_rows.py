@@ -27,10 +27,12 @@ Row = Mapping[str, str]
 
 def row(desk: Desk, q: Queued) -> Row:
     """What is said of one job, by column."""
+    from fabrique.apps.jobs.services import name_of
+
     say, job = desk.say, q.job
     return {
         "place": "" if q.place is None else f"{say.number(q.place)}.",
-        "job": str(job.number) + (f" ({job.outside_id})" if job.outside_id else ""),
+        "job": name_of(job),
         "name": job.name,
         "project": job.project.code,
         "asks": asked(say, q),
@@ -71,6 +73,8 @@ def level(say: Speaker, q: Queued) -> str:
         return say.text("lower, up to {part} longer", part=say.percent(tolerated))
     if isinstance(power, int):
         return say.power(power)
+    if q.job.door:  # who types sbatch consents to less in words of their own, or not at all
+        power = "max"
     return {"auto": say.text("chosen by the hub"), "max": say.text("full")}.get(power, str(power))
 
 

@@ -47,6 +47,7 @@ def to_the_end(desk: Desk, job: Job) -> Job:
 def tell(desk: Desk, job: Job) -> None:
     """Where the job stands, or how it went and what it cost."""
     from fabrique.apps.jobs import queries
+    from fabrique.apps.jobs.services import name_of
     from fabrique.cli import jobs
     from fabrique.operate.at_cluster import reason_of
 
@@ -58,7 +59,7 @@ def tell(desk: Desk, job: Job) -> None:
     explained = queries.explain(job, now=desk.now)
     say = desk.say
     output.line(
-        say.text("Job {job} ({name}): {state}.", job=str(job.number), name=job.name, state=say.word("job", job.status)),
+        say.text("Job {job} ({name}): {state}.", job=job.called, name=job.name, state=say.word("job", job.status)),
         "bold",
     )
     if explained.reason is not None:
@@ -72,7 +73,7 @@ def tell(desk: Desk, job: Job) -> None:
     if missing := absence(desk) if not explained.over else "":
         output.line(missing, "yellow")
     if explained.run is not None and not job.door:  # what others submit writes where they say
-        output.hint(say.text("What it wrote:"), desk.command(f"log {job.number}"))
+        output.hint(say.text("What it wrote:"), desk.command(f"log {name_of(job)}"))
     return None
 
 
@@ -91,7 +92,7 @@ def _progress(desk: Desk, explained: Explanation) -> str:
         elapsed, most = say.duration(max(desk.now - run.started_ms, 0)), say.duration(run.walltime_ms)
         state = say.word("job", job.status)
         return say.text(
-            "Job {job}: {state}, {elapsed} of {most}.", job=str(job.number), state=state, elapsed=elapsed, most=most
+            "Job {job}: {state}, {elapsed} of {most}.", job=job.called, state=state, elapsed=elapsed, most=most
         )
     return _still(desk, explained)
 
@@ -99,7 +100,7 @@ def _progress(desk: Desk, explained: Explanation) -> str:
 def _still(desk: Desk, explained: Explanation) -> str:
     """The same without what changes by itself: said again only when something happened."""
     say, job = desk.say, explained.job
-    parts = [say.text("Job {job}: {state}.", job=str(job.number), state=say.word("job", job.status))]
+    parts = [say.text("Job {job}: {state}.", job=job.called, state=say.word("job", job.status))]
     if explained.reason is not None:
         parts.append(say.reason(explained.reason))
     if explained.starts is not None:

@@ -72,9 +72,11 @@ ERRORS: Final[Mapping[str, Sort]] = {
     "ledger.checkpoint-broken": Sort.INPUT,
     # jobs
     "job.missing": Sort.MISSING,
+    "job.array": Sort.INPUT,
     "job.refused": Sort.CONFLICT,
     "job.field": Sort.INPUT,
     "job.state": Sort.CONFLICT,
+    "log.outside": Sort.MISSING,
     "log.missing": Sort.MISSING,
     # engines and the loop
     "engine.unavailable": Sort.UNAVAILABLE,

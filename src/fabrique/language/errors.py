@@ -72,11 +72,13 @@ SENTENCES: Final[dict[str, str]] = {
     "ledger.rate-missing": msg("No rate is in force for {unit}."),
     # jobs
     "job.missing": msg("There is no such job."),
+    "job.array": msg("{array} is an array, and each of its tasks a job. Those that the hub met last: {tasks}."),
     "job.refused": msg("The job is refused: it could never start as it stands."),
     "job.field": msg("The field “{field}” is wrong: {why}."),
     "job.field?why": msg("The field “{field}” is wrong."),
     "job.state": msg("This can't be done with a job that is {state}."),
     "job.state?state": msg("This can't be done with this job any more."),
+    "log.outside": msg("Job {job} was submitted to {engine} itself: what it writes is there, where its script says."),
     "log.missing": msg("This job has no log yet."),
     # engines and the loop
     "engine.unavailable": msg("The engine does not answer ({why})."),
@@ -180,6 +182,8 @@ _SPECIAL: Final[dict[str, dict[str, str]]] = {
     "award.no-capacity": _AMOUNTS,
     "ledger.overdraft": _AMOUNTS,
     "job.state": {"state": "word:job"},
+    "job.array": {"array": "text", "tasks": "list"},
+    "log.outside": {"job": "text", "engine": "text"},
     "application.state": {"state": "word:application"},
     "application.not-eligible": {"rules": "words:rule"},
     "request.too-large": {"most": "bytes"},

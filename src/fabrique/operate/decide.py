@@ -41,11 +41,14 @@ def too_late(job: Job, *, now: int) -> Reason | None:
     return None
 
 
-def why_it_waits(ask: Asked, why: Reason, books: Books) -> Reason:
+def why_it_waits(ask: Asked, why: Reason, books: Books, asks: Mapping[str, Asked]) -> Reason:
     """The kernel's reason; but where no end of a run could give enough back, that the budget does not suffice.
 
-    What waits for somebody's word, and not for an instant, is told whose.
+    What waits for somebody's word, and not for an instant, is told whose; a job that it waits behind is called as
+    people call it.
     """
+    if "job" in why.params and (other := asks.get(str(why.params["job"]))):
+        return reason(why.code, **{**why.params, "job": other.job.called})
     if why.code == "wait.not-before" and ask.spec.awaits is not None:
         until = {"time": why.params["time"]} if ask.spec.awaits == "cluster" else {}
         return reason(f"wait.{ask.spec.awaits}", **until)
@@ -63,8 +66,20 @@ def asked(here: ThisHub, jobs: Sequence[Job], books: Books) -> list[Asked]:
         spec = specs.needs(job)
         offers, why = fits.candidates(spec, here.offers)
         limits = books.policies(str(job.allocation_id))
-        found.append(Asked(job, spec, tuple(o for o in offers if o.unit in limits), why))
+        paid = tuple(o for o in offers if o.unit in limits)
+        powered = tuple(o for o in paid if _is_below_the_cap(here, spec, o))
+        if paid and not powered:
+            asked_w = min(power_bound(here, spec, o) for o in paid)
+            why = reason("refuse.power", asked_w=asked_w, most_w=max((here.cap_w or 0) - here.base_w, 0))
+        found.append(Asked(job, spec, powered, why))
     return found
+
+
+def _is_below_the_cap(here: ThisHub, spec: JobSpec, offer: fits.Offer) -> bool:
+    """Whether it could start if nothing else ran. One that tolerates a lower level may fit at that."""
+    if here.cap_w is None or (spec.tolerated_permille and offer.levels):
+        return True
+    return power_bound(here, spec, offer) <= here.cap_w - here.base_w
 
 
 def rows(here: ThisHub, asks: Sequence[Asked], runs: Sequence[Run], rules: Rules, books: Books, *, now: int) -> Rows:

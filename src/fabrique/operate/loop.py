@@ -209,7 +209,7 @@ class Loop:
         begun = self._begin(plan, asks, early, starting, epoch, one_way=one_way, crowded=crowded)
         turn.started += [run.job_id for run in begun if not ahead.is_ahead(run)]
         said = [(asks[w.job], w) for w in plan.waits]
-        cycle.waits([(ask.job, decide.why_it_waits(ask, w.reason, books), w.by_ms) for ask, w in said], now=now)
+        cycle.waits([(ask.job, decide.why_it_waits(ask, w.reason, books, asks), w.by_ms) for ask, w in said], now=now)
         return begun
 
     def _begin(

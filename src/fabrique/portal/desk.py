@@ -22,6 +22,7 @@ from fabrique.apps.jobs import services as jobs
 from fabrique.apps.ledger.models import Posting
 from fabrique.apps.now import now_ms
 from fabrique.apps.people import rights
+from fabrique.apps.provision.services import sbatch_line
 from fabrique.charts import Axis, Chart
 from fabrique.core.booking import account
 from fabrique.core.units import is_time, scale
@@ -47,6 +48,7 @@ class Budget:
     days_left: int
     chart: Chart | None
     acknowledgement: str
+    sbatch_line: str
 
 
 @require_GET
@@ -103,9 +105,8 @@ def _budget(summary: AllocationSummary, now: int) -> Budget:
     time = next((x for x in lines if is_time(x.unit)), None)
     left = max(summary.allocation.ends_ms - now, 0)
     chart = burn(summary, time, current(), now) if time and time.granted > 0 else None
-    return Budget(
-        summary, said(summary.mode.name), lines, time, -(-left // DAY_MS), chart, said(summary.acknowledgement)
-    )
+    mode, thanks = said(summary.mode.name), said(summary.acknowledgement)
+    return Budget(summary, mode, lines, time, -(-left // DAY_MS), chart, thanks, sbatch_line(summary.allocation.pk))
 
 
 def burn(summary: AllocationSummary, line: BudgetLine, speaker: Speaker, now: int) -> Chart:

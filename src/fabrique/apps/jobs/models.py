@@ -44,6 +44,11 @@ class Job(models.Model):
     changed_ms = models.BigIntegerField()
     cancel_ms = models.BigIntegerField(null=True)  # a member asked; the loop acts
 
+    @property
+    def called(self) -> str:
+        """What people call it in a sentence: where a cluster has its own name of it, by that."""
+        return self.outside_id or str(self.number)
+
     class Meta:
         ordering = ["-number"]
         indexes = [

@@ -26,6 +26,7 @@ from fabrique.core.units import Unit
 from fabrique.definitions import jobscript
 
 _NUMBER = "job:"
+_TASKS_NAMED = 5  # of an array, where it is asked for as a whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +110,32 @@ def find_job(number: int | str) -> Job:
 
 
 def find_named(text: str) -> Job:
-    """As people call it: by the id it has at the hub's cluster, where it has one, else by its number here; `job:12`
-    is surely the number. Raises `job.missing`.
+    """As people call it: on a cluster by its id there, where it has one; by its number here otherwise; `job:12` is
+    surely the number. Raises `job.missing`; `job.array` for an array, or a task of one that the hub has not met.
     """
     if text.startswith(_NUMBER):
         return find_job(text.removeprefix(_NUMBER))
-    on_cluster = text and this_hub().deployment.cluster is not None
-    outside = Job.objects.filter(outside_id=text[:40]).order_by("-number").first() if on_cluster else None
-    return find_job(text) if outside is None else outside
+    if this_hub().deployment.cluster is None:
+        return find_job(text)
+    outside = Job.objects.filter(outside_id=text[:40]).order_by("-number").first() if text else None
+    if outside is not None:
+        return outside
+    array = text.partition("_")[0]
+    if array.isascii() and array.isdigit() and len(array) < 18:
+        tasks = Job.objects.filter(outside_id__startswith=f"{array}_").order_by("-number")
+        if known := list(tasks.values_list("outside_id", flat=True)[:_TASKS_NAMED]):
+            raise FabriqueError("job.array", array=array, tasks=known[::-1])
+    found = find_job(text)
+    if found.outside_id:  # the number of one that people know by another is a slip: who cancels must not hit it
+        raise FabriqueError("job.missing", job=text[:40])
+    return found
+
+
+def name_of(job: Job) -> str:
+    """What `find_named` finds it by."""
+    if this_hub().deployment.cluster is None:
+        return str(job.number)
+    return job.outside_id or f"{_NUMBER}{job.number}"
 
 
 def choose(spec: JobSpec, project: Project, *, now: int) -> Choice:

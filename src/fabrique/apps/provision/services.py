@@ -13,6 +13,7 @@ from fabrique.apps.access.models import Allocation, AllocationState, ProjectMemb
 from fabrique.apps.audit import services as audit
 from fabrique.apps.ledger.models import AccountBalance, Budget, Posting
 from fabrique.apps.provision.models import Applied, GivenName, NameSort, Place
+from fabrique.apps.this_hub import this_hub
 from fabrique.core import drift, provision
 from fabrique.core.booking import Exhaustion, Policy, account
 from fabrique.core.naming import Naming, choose, clean, fill
@@ -101,6 +102,16 @@ def place_of(engine: str, allocation: UUID) -> tuple[str, str | None] | None:
     """The account and QoS of an allocation on the engine; None until names were given."""
     found = Place.objects.filter(engine=engine, allocation=allocation).select_related("account", "qos").first()
     return None if found is None else (found.account.name, found.qos.name if found.qos else None)
+
+
+def sbatch_line(allocation: UUID) -> str:
+    """The line by which a script is paid from it at the hub's cluster; "" without one, or until names were given."""
+    cluster = this_hub().deployment.cluster
+    place = place_of(cluster.engine, allocation) if cluster is not None else None
+    if place is None:
+        return ""
+    account, qos = place
+    return f"#SBATCH --account={account}" + (f" --qos={qos}" if qos else "")
 
 
 def accounts_of(engine: str) -> dict[str, UUID]:

@@ -16,6 +16,7 @@ from fabrique.apps.access.models import Allocation, Application, Project
 from fabrique.apps.asking import asker, person_for, require, said
 from fabrique.apps.jobs.services import find_project
 from fabrique.apps.now import now_ms
+from fabrique.apps.provision.services import sbatch_line
 from fabrique.core import form as core
 from fabrique.core.access import Mode
 from fabrique.core.errors import FabriqueError
@@ -226,6 +227,7 @@ def _allocation(summary: queries.AllocationSummary) -> dict[str, Any]:
         "data_deletion_ms": a.data_deletion_ms,
         "lines": [_line(x) for x in summary.lines],
         "script_line": summary.script_line,
+        "sbatch_line": sbatch_line(a.id) or None,
         "acknowledgement": said(summary.acknowledgement),
     }
 

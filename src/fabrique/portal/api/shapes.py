@@ -136,6 +136,7 @@ class AllocationOut(Schema):
     data_deletion_ms: int | None
     lines: list[LineOut]
     script_line: str
+    sbatch_line: str | None
     acknowledgement: str
 
 

@@ -72,9 +72,11 @@ def _jobs(text: str, projects: QuerySet[Project]) -> Iterator[Found]:
     number = text.removeprefix("#")
     if number.isascii() and number.isdigit() and len(number) <= 18:
         wanted |= Q(number=int(number))
+    if number[:1].isdigit():
+        wanted |= Q(outside_id=number[:40]) | Q(outside_id__startswith=f"{number[:40]}_")
     for job in Job.objects.filter(wanted, project__in=projects)[:MOST]:
         detail = f"{job.name} – {current().word('job', job.status)}"
-        yield Found(_("Job"), f"{job.number}", detail, f"/jobs/{job.number}")
+        yield Found(_("Job"), job.called, detail, f"/jobs/{job.number}")
 
 
 def _applications(text: str, person: Person, *, now: int) -> Iterator[Found]:
