@@ -12,6 +12,7 @@ from fabrique.apps.access.models import Allocation
 from fabrique.apps.jobs import cycle
 from fabrique.apps.people import services as people
 from fabrique.apps.people.models import Role
+from fabrique.engines.slurm.files import door
 from fabrique.engines.slurm.files.door import AccountRoom, PartitionRoom
 from fabrique.engines.slurm.files.install import Difference
 from fabrique.engines.slurm.model import Tres
@@ -52,6 +53,31 @@ def test_each_turn_renews_the_file(bench: ClusterBench) -> None:
     bench.turn(5_000)
     assert path.read_text() != first
     assert f"beat {bench.now // 1000}" in path.read_text()
+
+
+def test_a_new_account_is_at_the_door_with_the_next_turn(bench: ClusterBench) -> None:
+    """What accounts have left is asked for every ten seconds; until then its jobs would start with nobody's word."""
+    bench.turn()
+    bench.another("folding")
+    bench.turn(500)
+    assert "account folding 8 64" in (Path(bench.here.home) / "slurm" / "door").read_text()
+
+
+def test_accounts_are_introduced_to_a_whole_file_alone(tmp_path: Path) -> None:
+    path = tmp_path / "door"
+    door.introduce(path, ["new"])
+    assert not path.exists()  # nobody has spoken: what the door does is the site's choice
+    path.write_text("fabrique-door 1\nbeat 7\n")
+    door.introduce(path, ["new"])
+    assert path.read_text() == "fabrique-door 1\nbeat 7\n"
+    door.write(path, 7_000, [AccountRoom("old", 8, 64)], [PartitionRoom("gpu", 1, 2, 3)])
+    before = path.read_text()
+    door.introduce(path, ["OLD"])
+    assert path.read_text() == before
+    door.introduce(path, ["old", "New", "new"])
+    assert path.read_text() == before.removesuffix("end\n") + "account new 0 0\nend\n"
+    with pytest.raises(ValueError, match="not a name"):
+        door.introduce(path, ["x 8 8\nend"])
 
 
 def test_install_gives_the_door_a_first_file_and_leaves_the_hub_s(bench: ClusterBench, tmp_path: Path) -> None:

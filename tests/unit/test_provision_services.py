@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PosixPath
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,6 +26,7 @@ from fabrique.core import booking
 from fabrique.core.errors import FabriqueError
 from fabrique.core.naming import Naming
 from fabrique.core.units import HOUR_MS, Amount, Unit
+from fabrique.engines.slurm.files import door
 from fabrique.operate import provision
 
 CPU = Unit("core-ms:local-core")
@@ -79,6 +80,22 @@ def test_an_award_becomes_an_account_with_its_members_and_its_budget(tmp_path: P
     record = Record.objects.get(action="cluster.apply")
     assert (record.actor, record.subject) == (str(operator.id), "engine:lab")
     assert ["user", "ana", code, None, "open"] in record.detail["steps"]
+
+
+def test_the_door_knows_an_account_before_slurm_does(
+    tmp_path: Path, operator: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the first jobs of a new project would start with nobody's word."""
+    sacctmgr.install(tmp_path)
+    project("proteins", "ada")
+    file = tmp_path / door.STATE
+    door.write(file, T0, [], [])
+    told: list[str] = []
+    make = provision._make
+    monkeypatch.setattr(provision, "_make", lambda *given: (told.append(file.read_text()), make(*given))[1])
+    provision.apply(hub(tmp_path), operator, now=T0)
+    (account,) = Place.objects.values_list("account__name", flat=True)
+    assert f"account {account} 0 0\nend\n" in told[0]
 
 
 def test_a_plan_writes_nothing_anywhere(tmp_path: Path, operator: Person) -> None:
@@ -187,6 +204,13 @@ def test_the_end_of_an_award_closes_its_account(tmp_path: Path, operator: Person
     assert (account["grpjobs"], account["grpsubmitjobs"], account["users"]) == ("0", "0", {"ana": {}})
 
 
+class TheHubs(PosixPath):
+    """A home of another user than root."""
+
+    def stat(self, **_: Any) -> Any:
+        return SimpleNamespace(st_uid=990)
+
+
 def test_a_hub_that_submits_for_everybody_has_a_seat_everywhere(
     tmp_path: Path, operator: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,10 +218,9 @@ def test_a_hub_that_submits_for_everybody_has_a_seat_everywhere(
     a = project("ana", "ana")
     owner = SimpleNamespace(pw_name="fabrique")
     monkeypatch.setattr(provision, "pwd", SimpleNamespace(getpwuid=lambda _uid: owner))
-    place = SimpleNamespace(stat=lambda: SimpleNamespace(st_uid=990))
     for run_as, users in (("own", {"ana", "fabrique"}), ("login", {"ana"})):
         here = hub(tmp_path, run_as=run_as)
-        here.home = place
+        here.home = TheHubs(tmp_path)
         provision.apply(here, operator, now=T0)
         seats = book(tmp_path)["accounts"][a.project.code]["users"]
         assert {login for login, seat in seats.items() if seat.get("maxjobs") != "0"} == users

@@ -51,7 +51,7 @@ class Backstop:
     def renew(self, runs: Sequence[Run], *, now: int) -> None:
         """At the end of each turn in which the hub may act."""
         try:
-            if has_passed(self._accounts_at, ACCOUNTS_MS, now=now):
+            if has_passed(self._accounts_at, ACCOUNTS_MS, now=now) or self._lacks_some():
                 self._accounts, self._accounts_at = list(accounts(self.here, self.cluster)), now
             try:
                 self._keep_licences(now)
@@ -62,6 +62,11 @@ class Backstop:
             self._tell(str(error))
         else:
             self._told = ""
+
+    def _lacks_some(self) -> bool:
+        """An account that the door does not know is nobody's to hold."""
+        named = Place.objects.filter(engine=self.cluster.engine).values_list("account__name", flat=True)
+        return not set(named) <= {room.account for room in self._accounts}
 
     def _keep_licences(self, now: int) -> None:
         """As many as the cap leaves; where there are none at all, the site has not installed them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import pwd
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ from fabrique.core.provision_plan import Change, Left, Plan, changes
 from fabrique.core.units import Unit, time_unit
 from fabrique.definitions.cluster import Cluster
 from fabrique.engines.slurm.administer import Accounting, Refused
+from fabrique.engines.slurm.files import door
+
+log = logging.getLogger("fabrique.loop")
 
 RIGHT = "cluster.provision"
 Done = Callable[[int, int], None]
@@ -87,6 +91,7 @@ def apply(here: ThisHub, person: Person, *, now: int, done: Done = _silent) -> O
     What Slurm refuses stops nothing else and comes back by name. Raises as `prepare` does; then nothing changed.
     """
     prepared = prepare(here, person, now=now)
+    _keep(here, prepared, now=now)
     return _apply(prepared, prepared.plan.changes, str(person.id), now=now, done=done)
 
 
@@ -117,7 +122,7 @@ def follow(here: ThisHub, *, now: int) -> Outcome | None:
     prepared = _look(here, now=now)
     by_hand = changes(last.wanted, prepared.found).changes
     ours = tuple(change for change in prepared.plan.changes if change not in by_hand)
-    services.keep(cluster.engine, prepared.names, now=now)
+    _keep(here, prepared, now=now)
     steps, refused = _make(prepared, ours[:AT_ONCE], _silent, rounds=1)
     whole = len(ours) <= AT_ONCE and not refused
     kept = prepared.wanted, prepared.tres, steps, len(refused)
@@ -140,9 +145,17 @@ def _look(here: ThisHub, *, now: int) -> Prepared:
     return Prepared(cluster, names, tres, wanted, found, changes(wanted, found))
 
 
+def _keep(here: ThisHub, prepared: Prepared, *, now: int) -> None:
+    """The names, here and at the door, before Slurm has them: work in a new account is held from its first job on."""
+    services.keep(prepared.cluster.engine, prepared.names, now=now)
+    try:
+        door.introduce(here.home / door.STATE, services.accounts_of(prepared.cluster.engine))
+    except (OSError, ValueError) as error:  # the loop renews it
+        log.warning("the door at %s does not know new accounts yet: %s", prepared.cluster.engine, error)
+
+
 def _apply(prepared: Prepared, todo: tuple[Change, ...], actor: str, *, now: int, done: Done) -> Outcome:
     engine = prepared.cluster.engine
-    services.keep(engine, prepared.names, now=now)
     steps, refused = _make(prepared, todo, done, ROUNDS)
     services.remember(engine, actor, prepared.wanted, prepared.tres, steps, len(refused), now=now)
     return Outcome(steps, refused, prepared.plan.left, prepared.wanted)

@@ -82,17 +82,33 @@ def write(
     partitions: Iterable[PartitionRoom],
     licences: Licences = NONE,
 ) -> None:
-    """Renews the file; a reader sees the old one or the new one. Not synced: a beat that a crash took is no loss.
+    """Renews the file. Raises OSError."""
+    _renew(path, text(beat_ms, accounts, partitions, licences))
 
-    Raises OSError.
+
+def introduce(path: Path, accounts: Iterable[str]) -> None:
+    """Adds accounts that the file does not name yet, with nothing to take: the door holds their jobs from the first one
+    on. Without a whole file nobody has spoken, and nothing is added. Raises OSError, ValueError as `text` does.
     """
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:
+        return
+    known = {line.split()[1] for line in lines if line.startswith("account ")}
+    new = [f"account {_plain(name)} 0 0" for name in sorted({a.lower() for a in accounts} - known)]
+    if new and lines[-1:] == ["end"]:
+        _renew(path, "\n".join([*lines[:-1], *new, "end", ""]))
+
+
+def _renew(path: Path, content: str) -> None:
+    """A reader sees the old file or the new one. Not synced: a beat that a crash took is no loss."""
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
     handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, MODE)
     with os.fdopen(handle, "w", encoding="ascii") as file:
         os.fchmod(file.fileno(), MODE)
-        file.write(text(beat_ms, accounts, partitions, licences))
+        file.write(content)
     new.replace(path)
 
 
