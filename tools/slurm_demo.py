@@ -44,7 +44,7 @@ def our_folder() -> Path:
 def connect(home: Path, lab: SlurmLab) -> None:
     """Make this hub's home where there is none, and run it on the cluster: what it has, accounts, door."""
     hub, port = os.environ.get("HUB"), os.environ.get("PORT", "8000")
-    fabrique(home, "init", "--port", port, *(["--hub", hub] if hub else []))
+    fabrique(home, "init", "--port", port, *(["--hub", hub] if hub else []), quiet=True)  # `up` says it again
     deployment = home / "fabrique.toml"
     if "[[clusters]]" not in deployment.read_text(encoding="utf-8"):
         fabrique(home, "slurm", "connect", "--conf", str(lab.conf), "--kind", KIND, "--cap-w", CAP_W)
@@ -68,26 +68,36 @@ def install_door(home: Path, lab: SlurmLab) -> None:
     lab.run("scontrol", "reconfigure")
 
 
-def fabrique(home: Path, *words: str) -> None:
+def fabrique(home: Path, *words: str, quiet: bool = False) -> None:
     """A command of the hub's, on this terminal. LabError where it fails: it has said why."""
-    done = subprocess.run([FABRIQUE, *words, "--home", str(home)], check=False)
+    said = subprocess.DEVNULL if quiet else None
+    done = subprocess.run([FABRIQUE, *words, "--home", str(home)], stdout=said, check=False)
     if done.returncode != 0:
         raise LabError(f"fabrique {' '.join(words)} ended with {done.returncode}")
 
 
 def what_next(lab: SlurmLab, home: Path) -> str:
-    """Commands for another terminal; the hub itself prints its own address."""
-    who, command = lab.people[0], f"{FABRIQUE} --home {home}"
-    as_them = f"setpriv --reuid {who} --regid {who} --clear-groups " if os.geteuid() == 0 else ""
+    """Commands for another terminal, each as it is typed; the hub itself prints its own address.
+
+    Root opens an account for somebody else: root submits nothing at a cluster. Anybody else is there already, by login.
+    """
+    who, root = lab.people[0], os.geteuid() == 0
+    email = "ada@example.org"
+    asks = f" --name 'Ada Lovelace' --email {email}" if root else ""
+    login = f"    fabrique slurm login {email} {who}\n" if root else ""
+    as_them = f"setpriv --reuid {who} --regid {who} --clear-groups " if root else ""
+    person = f" --as {email}" if root else ""
     return f"""
 The cluster {lab.cluster} runs: {len(lab.nodes)} nodes, partitions gpu and flex. In another terminal:
 
     export SLURM_CONF={lab.conf}
-    {command} apply                      # ask for time; then, with the address that you gave:
-    {command} slurm login EMAIL {who}
-    {command} slurm apply                # the award becomes an account: its name is the project's
+    alias fabrique='{FABRIQUE} --home {home}'
+    fabrique apply{asks}    # ask for time; it ends with the project's name
+{login}    fabrique slurm apply    # the project becomes an account of the same name
     {as_them}sbatch -D /tmp -t 5 -A PROJECT --gres=gpu:1 --wrap 'sleep 60'
-    squeue --Format=JobID,State,Comment:80; {command} queue
+    squeue --Format=JobID,State,Comment:80
+    fabrique{person} queue
+    fabrique{person} why JOBID
 """
 
 

@@ -47,12 +47,19 @@ def test_a_site_may_have_all_held(at_door: Ask) -> None:
 
 
 def test_what_the_hub_submits_is_not_held(at_door: Ask) -> None:
-    own, said = at_door(
-        submit({"account": "p-1", "tres_per_job": "gres:gpu:1"}, uid=990),
-        submit({"account": "p-1", "tres_per_job": "gres:gpu:1", "licenses": "fabrique_w@fabrique:3"}, uid=0),
+    run = {"account": "p-1", "tres_per_job": "gres:gpu:1", "name": f"run-{'0f' * 16}"}
+    own, said, anybody = at_door(
+        submit(run, uid=990), submit({**run, "licenses": "fabrique_w@fabrique:3"}, uid=0), submit(run)
     )
     assert own.set == {"licenses": "fabrique_w@fabrique:7"}
     assert said.set == {}
+    assert anybody.set["priority"] == "0"
+
+
+def test_who_runs_the_hub_may_type_sbatch_too(at_door: Ask) -> None:
+    """On a machine of one's own both are one user."""
+    (job,) = at_door(submit({"account": "p-1", "tres_per_job": "gres:gpu:1", "name": "train"}, uid=990))
+    assert (job.set["priority"], job.set["admin_comment"]) == ("0", HELD)
 
 
 @pytest.mark.parametrize(

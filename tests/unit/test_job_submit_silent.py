@@ -48,11 +48,10 @@ def test_a_lost_file_leaves_the_door_as_the_site_chose(
     """Whose jobs wait is not known then, so a closed door is closed to whoever comes to the hub's partitions."""
     lost(tmp_path, how)
     job = submit({"account": "p-1", **fields})
-    through, hub = at_door(job, submit({"account": "p-1", **fields}, uid=990), age_s=-1)
+    own = submit({"account": "p-1", **fields, "name": f"run-{'0f' * 16}"}, uid=990)
+    through, hub = at_door(job, own, age_s=-1)
     assert (through.code, through.set, hub.code) == (0, {}, 0)
-    shut, hub, away = at_door(
-        job, submit({**fields}, uid=990), submit({**fields, "partition": "other"}), age_s=-1, door="closed"
-    )
+    shut, hub, away = at_door(job, own, submit({**fields, "partition": "other"}), age_s=-1, door="closed")
     assert (shut.code, "can't be read" in shut.told[0], hub.code, away.code) == (2050, True, 0, 0)
     (all_held,) = at_door(job, age_s=-1, hold="all")
     assert (all_held.code, all_held.set) == (0, {"admin_comment": OPENED})

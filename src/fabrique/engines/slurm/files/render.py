@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from fabrique import __version__
 from fabrique.engines.slurm.model import LICENCE_SERVER
+from fabrique.engines.slurm.model import OURS as RUN
 
 OURS: Final = "fabrique: "  # how what the hub writes in a job's AdminComment begins; no user can write there
 HELD: Final = f"{OURS}held until its turn"
@@ -134,8 +135,8 @@ def _door(choice: Choice) -> bytes:
     }
     if choice.licence:
         config |= {"licence": licence_name(choice.licence), "licence_name": choice.licence}
-    words = {"HELD": HELD, "OWNER": OWNER, "LET_GO": LET_GO, "OPENED": OPENED, "OURS": OURS, "VERSION": __version__}
-    return _filled(LUA, {**words, "CONFIG": _lua(config)}).encode()
+    marks = {"HELD": HELD, "OWNER": OWNER, "LET_GO": LET_GO, "OPENED": OPENED, "OURS": OURS, "RUN": RUN}
+    return _filled(LUA, {**marks, "VERSION": __version__, "CONFIG": _lua(config)}).encode()
 
 
 def _script(body: str) -> bytes:

@@ -8,7 +8,7 @@
 local CONFIG = @CONFIG@
 
 local HELD, OWNER, LET_GO = "@HELD@", "@OWNER@", "@LET_GO@"
-local OPENED, OURS = "@OPENED@", "@OURS@"
+local OPENED, OURS, RUN = "@OPENED@", "@OURS@", "@RUN@"
 local MOST_LINES = 200000
 
 -- what interactive jobs took since the beat they were let in by: the hub has not seen them yet
@@ -300,7 +300,8 @@ local function submit(job, list, uid)
   if #names == 0 then return slurm.SUCCESS end
   local state = read_state()
   local account = string.lower(text(field(job, "account")) or text(field(job, "default_account")) or "")
-  if CONFIG.hub_uids[uid] then -- what the hub says of its own jobs stands
+  -- what the hub says of its own jobs stands; its user may type sbatch too, as at home, where both are one
+  if CONFIG.hub_uids[uid] and string.sub(text(field(job, "name")) or "", 1, #RUN) == RUN then
     if units_in(field(job, "licenses")) == nil then license(job, names, state) end
     return slurm.SUCCESS
   end
