@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -224,6 +226,33 @@ def test_nothing_is_left_when_a_lab_goes(make_slurm_lab: Callable[..., SlurmLab]
     assert not lab.folder.exists()
 
 
+FORM = {
+    "title": "Court French", "summary": "to learn", "organisation_kind": "startup", "country": "CA",
+    "founded": "2024-05-01", "staff": 5, "turnover": 0, "kind": "h100-sxm", "hours": 10, "months": 1, "civilian": "yes",
+    "data_class": "public", "ethics.personal-data": "no", "ethics.data-rights": "yes", "ethics.misuse": "no",
+    "ethics.automated-decision": "no",
+}  # fmt: skip
+
+
+def type_what_it_says(lines: list[str]) -> None:
+    """Line by line, in a shell, as somebody would who has never seen any of it: a project, an account, a job, why."""
+
+    def typed(*more: str) -> str:
+        script = "\n".join(["set -e; shopt -s expand_aliases", *lines[:2], *more])
+        return subprocess.run(["bash", "-c", script], check=True, capture_output=True, text=True, timeout=120).stdout
+
+    assert [line.split()[0] for line in lines[:3]] == ["export", "alias", "fabrique"]
+    form = " ".join(f"--set {shlex.quote(f'{key}={value}')}" for key, value in FORM.items())
+    apply = lines[2].partition("#")[0]
+    project = re.search(r"\bp-[0-9a-f]{6}\b", typed(f"{apply} --mode lasalle_startup {form}"))
+    assert project is not None
+    *before, squeue, queue, why = (line.replace("PROJECT", project[0]).replace("JOBID", "1") for line in lines[3:])
+    assert "Submitted batch job 1" in typed(*before)
+    until(lambda: "Job 1 (wrap): running." in typed(why), 30, "the job runs by the hub's word")
+    assert "place.only" in typed(f"{why} --json")  # not place.own-door: it was held, and released
+    assert "wrap" in typed(queue) and "RUNNING" in typed(squeue)
+
+
 def test_make_slurm_opens_a_hub_on_a_cluster_and_term_stops_both() -> None:
     folder = Path(tempfile.mkdtemp(prefix="slurm-demo-"))
     folder.chmod(0o755)
@@ -244,6 +273,7 @@ def test_make_slurm_opens_a_hub_on_a_cluster_and_term_stops_both() -> None:
         portal.request("GET", "/healthz")
         assert portal.getresponse().status == 200
         assert SlurmLab.open(folder / "cluster").daemons.find("slurmctld")
+        type_what_it_says([line.strip() for line in said if line.startswith("    ")])
         demo.send_signal(signal.SIGTERM)
         assert demo.wait(60) == 0
         assert left_of(folder) == []

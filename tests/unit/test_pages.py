@@ -359,7 +359,7 @@ def test_a_job_by_a_cluster_s_own_door_is_found_by_its_name_there(desk: Any) -> 
     Job.objects.filter(pk=desk.job.pk).update(door="lab", outside_id="4711_3", login="ada")
     client, here = desk.client("pi"), f"/jobs/{desk.job.number}"
     page = client.get(here).content.decode()
-    assert "4711_3 at the cluster" in page and "its output stay there" in page
+    assert "job 4711_3 at the cluster" in page and "its output stay there" in page
     assert "What it printed" not in page and "what it prints will show here" not in page
     for listed in ("/jobs", f"/projects/{desk.project.code}"):
         assert "(4711_3)" in client.get(listed).content.decode()
