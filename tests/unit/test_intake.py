@@ -16,9 +16,7 @@ from fabrique.apps.ledger import services as ledger
 from fabrique.apps.ledger.models import Hold
 from fabrique.apps.ledger.verify import verify
 from fabrique.apps.people import services as people
-from fabrique.apps.provision.services import sbatch_line
 from fabrique.core import booking
-from fabrique.core.errors import FabriqueError
 from fabrique.core.units import HOUR_MS, unit
 from fabrique.engines.protocol import Observation
 from fabrique.engines.slurm.files.render import LET_GO, OWNER
@@ -262,48 +260,6 @@ def test_a_hub_job_waits_for_its_account(bench: ClusterBench) -> None:
     assert job.reason == {"code": "wait.account", "engine": "lab"}
 
 
-def test_people_name_a_job_as_their_cluster_does(bench: ClusterBench) -> None:
-    ours = bench.submit(accelerators="4", kinds="h100-sxm")
-    bench.slurm.sbatch(ours.number)  # the same number at both doors
-    bench.turn()
-    theirs = bench.row(str(ours.number))
-    assert theirs.number != ours.number
-    assert jobs.find_named(str(ours.number)) == theirs
-    assert jobs.find_named(f"job:{ours.number}") == ours
-    for job in (ours, theirs):
-        assert jobs.find_named(jobs.name_of(job)) == job
-    for wrong in ("job:", "job:x", "12_", "-1", "", str(theirs.number)):  # a slip that `cancel` must not follow
-        with pytest.raises(FabriqueError, match=r"job\.missing"):
-            jobs.find_named(wrong)
-    alone = bench.submit(accelerators="1", kinds="h100-sxm")
-    assert jobs.find_named(str(alone.number)) == alone
-
-
-def test_an_array_is_no_job_and_names_its_tasks(bench: ClusterBench) -> None:
-    """squeue shows `N_[1-5%2]`: two of its tasks are met, and job N here is another."""
-    n = bench.submit(accelerators="1", kinds="h100-sxm").number
-    bench.slurm.sbatch(n, array_id=n, task_ids=(1, 2, 3, 4, 5), tasks_at_once=2)
-    bench.turn()
-    assert jobs.find_named(f"{n}_2").outside_id == f"{n}_2"
-    for unmet in (f"{n}", f"{n}_5", f"{n}_[3-5]"):
-        with pytest.raises(FabriqueError) as raised:
-            jobs.find_named(unmet)
-        assert raised.value.code == "job.array"
-        assert raised.value.params == {"array": str(n), "tasks": [f"{n}_1", f"{n}_2"]}
-
-
-def test_a_project_is_told_how_sbatch_names_it(bench: ClusterBench) -> None:
-    from fabrique.apps.provision.models import GivenName, NameSort, Place
-
-    (allocation,) = bench.project.allocations.all()
-    assert sbatch_line(allocation.pk) == "#SBATCH --account=proteins"
-    qos = GivenName.objects.create(engine="lab", sort=NameSort.QOS, name="fast", project=bench.project, given_ms=T0)
-    Place.objects.update(qos=qos)
-    assert sbatch_line(allocation.pk) == "#SBATCH --account=proteins --qos=fast"
-    Place.objects.all().delete()
-    assert sbatch_line(allocation.pk) == ""
-
-
 def test_what_the_cap_never_lets_start_is_told_so(bench: ClusterBench) -> None:
     bench.here.cap_w = bench.here.base_w + 1_000
     bench.slurm.sbatch(1, asked=Tres(cores=4, nodes=1, gpus={"": 4}))
@@ -312,17 +268,6 @@ def test_what_the_cap_never_lets_start_is_told_so(bench: ClusterBench) -> None:
     why = bench.row("1").reason
     assert (why["code"], why["most_w"]) == ("refuse.power", 1_000) and why["asked_w"] > 1_000
     assert bench.slurm.released == [bench.slurm.queue[2].handle]
-
-
-def test_a_job_that_another_waits_behind_is_called_as_the_cluster_does(bench: ClusterBench) -> None:
-    four, whole = Tres(cores=4, nodes=1, gpus={"": 4}), Tres(cores=4, nodes=2, gpus={"": 8})
-    bench.slurm.sbatch(90, asked=four)
-    bench.turn()
-    bench.slurm.sbatch(91, submitted_ms=T0 + 1, asked=whole)
-    bench.slurm.sbatch(92, submitted_ms=T0 + 2, asked=four, limit_ms=1_200_000)
-    bench.turn()
-    assert bench.row("92").reason == {"code": "wait.behind", "job": "91"}
-    assert "91" in bench.slurm.shown[bench.row("92").handle]
 
 
 def test_a_run_that_the_hub_forgot_is_taken_in_by_its_name(bench: ClusterBench) -> None:

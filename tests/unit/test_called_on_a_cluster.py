@@ -1,0 +1,93 @@
+"""What things are called on a cluster: a job by its id there, a project by its account, in every word and command."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.clusters import ClusterBench
+from tests.unit.scripted import T0
+
+from fabrique.apps.jobs import services as jobs
+from fabrique.apps.jobs.queue import queue_for
+from fabrique.apps.people import services as people
+from fabrique.apps.people.models import Role
+from fabrique.apps.provision.models import GivenName, NameSort, Place
+from fabrique.apps.provision.services import sbatch_line
+from fabrique.cli.context import Desk
+from fabrique.cli.queue import following, frame
+from fabrique.cli.shared import Call
+from fabrique.core.errors import FabriqueError
+from fabrique.engines.slurm.model import Tres
+from fabrique.language.say import Speaker
+
+pytestmark = pytest.mark.django_db
+
+
+def test_people_name_a_job_as_their_cluster_does(bench: ClusterBench) -> None:
+    ours = bench.submit(accelerators="4", kinds="h100-sxm")
+    bench.slurm.sbatch(ours.number)  # the same number at both doors
+    bench.turn()
+    theirs = bench.row(str(ours.number))
+    assert theirs.number != ours.number
+    assert jobs.find_named(str(ours.number)) == theirs
+    assert jobs.find_named(f"job:{ours.number}") == ours
+    for job in (ours, theirs):
+        assert jobs.find_named(jobs.name_of(job)) == job
+    for wrong in ("job:", "job:x", "12_", "-1", "", str(theirs.number)):  # a slip that `cancel` must not follow
+        with pytest.raises(FabriqueError, match=r"job\.missing"):
+            jobs.find_named(wrong)
+    alone = bench.submit(accelerators="1", kinds="h100-sxm")
+    assert jobs.find_named(str(alone.number)) == alone
+
+
+def test_an_array_is_no_job_and_names_its_tasks(bench: ClusterBench) -> None:
+    """squeue shows `N_[1-5%2]`: two of its tasks are met, and job N here is another."""
+    n = bench.submit(accelerators="1", kinds="h100-sxm").number
+    bench.slurm.sbatch(n, array_id=n, task_ids=(1, 2, 3, 4, 5), tasks_at_once=2)
+    bench.turn()
+    assert jobs.find_named(f"{n}_2").outside_id == f"{n}_2"
+    for unmet in (f"{n}", f"{n}_5", f"{n}_[3-5]"):
+        with pytest.raises(FabriqueError) as raised:
+            jobs.find_named(unmet)
+        assert raised.value.code == "job.array"
+        assert raised.value.params == {"array": str(n), "tasks": [f"{n}_1", f"{n}_2"]}
+
+
+def test_a_project_is_told_how_sbatch_names_it(bench: ClusterBench) -> None:
+    (allocation,) = bench.project.allocations.all()
+    assert sbatch_line(allocation.pk) == "#SBATCH --account=proteins"
+    qos = GivenName.objects.create(engine="lab", sort=NameSort.QOS, name="fast", project=bench.project, given_ms=T0)
+    Place.objects.update(qos=qos)
+    assert sbatch_line(allocation.pk) == "#SBATCH --account=proteins --qos=fast"
+    Place.objects.all().delete()
+    assert sbatch_line(allocation.pk) == ""
+
+
+def test_a_job_that_another_waits_behind_is_called_as_the_cluster_does(bench: ClusterBench) -> None:
+    four, whole = Tres(cores=4, nodes=1, gpus={"": 4}), Tres(cores=4, nodes=2, gpus={"": 8})
+    bench.slurm.sbatch(90, asked=four)
+    bench.turn()
+    bench.slurm.sbatch(91, submitted_ms=T0 + 1, asked=whole)
+    bench.slurm.sbatch(92, submitted_ms=T0 + 2, asked=four, limit_ms=1_200_000)
+    bench.turn()
+    assert bench.row("92").reason == {"code": "wait.behind", "job": "91"}
+    assert "91" in bench.slurm.shown[bench.row("92").handle]
+
+
+def test_the_queue_and_its_hint_call_a_job_as_squeue_does(bench: ClusterBench) -> None:
+    """The hub's own number of one is the cluster's id of another: the hint must not lead there."""
+    operator = people.create_person("Op", "op@x.example", now=T0)
+    people.grant_role(operator, Role.OPERATOR, people.create_organisation("Room", "operator", "CA", now=T0), now=T0)
+    desk = Desk(Call(acting=operator.email), bench.here, Speaker("en", "America/Toronto"))
+    whole = Tres(cores=4, nodes=2, gpus={"": 8})
+    for job_id in (2, 1):
+        bench.slurm.sbatch(job_id, submitted_ms=T0 - job_id, asked=whole, name=f"job-{job_id}")
+    bench.turn()
+    runs, waits = bench.row("2"), bench.row("1")
+    assert (runs.number, waits.number) == (1, 2)
+    seen = queue_for(operator, now=bench.now)
+    table = "\n".join(text for text, _ in frame(desk, seen, 50, 200))
+    assert table.index("2  job-2") < table.index("1  job-1")
+    assert "chosen by the hub" not in table and "full" in table  # nobody lowers what did not consent
+    assert following(desk, seen)[1].endswith(" why 1")
+    jobs.cancel(waits, operator, now=bench.now)
+    assert following(desk, queue_for(operator, now=bench.now))[1].endswith(" why 2")  # its log is not here
