@@ -127,6 +127,15 @@ def test_what_was_let_in_is_not_given_twice_before_the_next_beat(at_door: Ask) -
     assert "2 accelerators" in third.told[0]
 
 
+def test_an_account_may_take_no_more_than_is_free(at_door: Ask) -> None:
+    three, nine = (
+        submit({"account": "p-1", "partition": "flex", "tres_per_job": f"gres:gpu:{n}", **INTERACTIVE}) for n in (3, 9)
+    )
+    let_in, refused = at_door(three, nine)
+    assert let_in.code == 0
+    assert "p-1 may take 1 accelerators" in refused.told[0]
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

@@ -267,11 +267,13 @@ local function admit(job, account, names, state)
       local mine = fabrique_taken["account " .. account] or { devices = 0, cores = 0 }
       ask = asked(job, partition)
       watts = watts_of(ask, partition)
-      if ask.devices > own.devices - mine.devices or ask.cores > own.cores - mine.cores then
-        return refuse("spent", account, own.devices - mine.devices, own.cores - mine.cores, ask.devices, ask.cores)
-      end
       free = { devices = there.devices - taken.devices, cores = there.cores - taken.cores,
                watts = there.watts - taken.watts }
+      local most = { devices = own.devices - mine.devices, cores = own.cores - mine.cores }
+      if ask.devices > most.devices or ask.cores > most.cores then -- what it may take now is never more than is free
+        return refuse("spent", account, math.min(most.devices, free.devices), math.min(most.cores, free.cores),
+                      ask.devices, ask.cores)
+      end
       if ask.devices <= free.devices and ask.cores <= free.cores and watts <= free.watts then
         fabrique_taken[name] = { devices = taken.devices + ask.devices, cores = taken.cores + ask.cores,
                                  watts = taken.watts + watts }
