@@ -134,7 +134,7 @@ def test_amounts_in_the_units_people_read() -> None:
     half = Amount(H100, HOUR_MS * 3 // 2)
     assert Speaker("fr", kinds=kinds).amount(half) == "1,5\u00a0heure GPU (H100)"
     assert Speaker("en", kinds=kinds).amount(half) == "1.5\u00a0GPU-hours (H100)"
-    assert Speaker("fr").amount(Amount(Unit("core-ms:local-core"), 2 * HOUR_MS)) == "2\u00a0heures.cœur (local-core)"
+    assert Speaker("fr").amount(Amount(Unit("core-ms:local-core"), 2 * HOUR_MS)) == "2\u00a0heures.cœur (cœurs de local)"
     assert Speaker("fr").amount(Amount(Unit("uCAD"), 1_250_500_000)) == "1\u202f250,50\u00a0CAD"
     assert Speaker("en").amount(Amount(Unit("uCAD"), 1_250_500_000)) == "CAD\u00a01,250.50"
     assert Speaker("en").figure(amount) == "1,250.5"
@@ -210,8 +210,8 @@ def test_durations_in_their_two_largest_parts(ms: int, said: str) -> None:
 def test_a_reason_is_said_with_its_units() -> None:
     why = reason("refuse.budget", unit="core-ms:local-core", asked=str(2 * HOUR_MS), available=HOUR_MS)
     assert "needed" in Speaker("en").reason(why)
-    assert "2\u00a0core-hours (local-core)" in Speaker("en").reason(why)
-    assert "1\u00a0heure.cœur (local-core)" in Speaker("fr").reason(why)
+    assert "2\u00a0core-hours (cores of local)" in Speaker("en").reason(why)
+    assert "1\u00a0heure.cœur (cœurs de local)" in Speaker("fr").reason(why)
     assert Speaker("en").reason(reason("eligible.cut-off", cut_off=None)) == "The next cut-off is not published yet."
     country = reason("eligible.country", country="LU", accepted=["FR", "LU"])
     assert "France ou Luxembourg" in Speaker("fr").reason(country)
@@ -246,3 +246,10 @@ def test_what_stands_between_backticks_is_code_and_nothing_else_is_markup() -> N
     assert code("a `b<c` & d") == "a <code>b&lt;c</code> &amp; d"
     assert code("`x` and `y") == "<code>x</code> and `y"
     assert code("<b>") == "&lt;b&gt;"
+
+
+@pytest.mark.parametrize(("language", "said"), [("en", "cores of lab"), ("fr-ca", "cœurs de lab")])
+def test_the_cores_of_a_cluster_are_called_after_it(language: str, said: str) -> None:
+    speaker = Speaker(language, kinds={"h100-sxm": "H100 SXM", "local-core": "here"})
+    assert speaker.kind("lab-core") == said
+    assert (speaker.kind("h100-sxm"), speaker.kind("local-core"), speaker.kind("x1")) == ("H100 SXM", "here", "x1")

@@ -20,6 +20,7 @@ from fabrique.language import catalogue, errors, fields, quantities, reasons, wo
 from fabrique.language.quantities import NBSP, Number
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CORES = "-core"
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,9 @@ class Speaker:
                 return self.plural("QPU-hour ({kind})", "QPU-hours ({kind})", count, kind=kind)
 
     def kind(self, kind: str) -> str:
-        """The name people know an accelerator, core or QPU kind by."""
+        """The name people know an accelerator, core or QPU kind by; `lab-core`, a cluster's cores, by the cluster's."""
+        if kind not in self.kinds and kind.endswith(_CORES):
+            return self.text("cores of {cluster}", cluster=kind.removesuffix(_CORES))
         return self.kinds.get(kind, kind)
 
     def energy(self, mj: int) -> str:
