@@ -134,7 +134,9 @@ def test_amounts_in_the_units_people_read() -> None:
     half = Amount(H100, HOUR_MS * 3 // 2)
     assert Speaker("fr", kinds=kinds).amount(half) == "1,5\u00a0heure GPU (H100)"
     assert Speaker("en", kinds=kinds).amount(half) == "1.5\u00a0GPU-hours (H100)"
-    assert Speaker("fr").amount(Amount(Unit("core-ms:local-core"), 2 * HOUR_MS)) == "2\u00a0heures.cœur (cœurs de local)"
+    assert (
+        Speaker("fr").amount(Amount(Unit("core-ms:local-core"), 2 * HOUR_MS)) == "2\u00a0heures.cœur (cœurs de local)"
+    )
     assert Speaker("fr").amount(Amount(Unit("uCAD"), 1_250_500_000)) == "1\u202f250,50\u00a0CAD"
     assert Speaker("en").amount(Amount(Unit("uCAD"), 1_250_500_000)) == "CAD\u00a01,250.50"
     assert Speaker("en").figure(amount) == "1,250.5"
