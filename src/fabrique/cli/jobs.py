@@ -6,7 +6,6 @@ What is said goes through the Speaker of the desk.
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -14,11 +13,12 @@ import typer
 
 from fabrique.cli import context, output
 from fabrique.cli.context import Desk
+from fabrique.cli.job_json import as_json
 from fabrique.cli.shared import Call, command
 from fabrique.core.errors import FabriqueError
 
 if TYPE_CHECKING:
-    from fabrique.apps.jobs.models import Job, Run
+    from fabrique.apps.jobs.models import Job
 
 app = typer.Typer()
 NUMBER = typer.Argument(metavar="JOB", help="A job's number; on a cluster its id there, or job:NUMBER.")
@@ -190,43 +190,3 @@ def _why(desk: Desk, job: Job) -> str:
 
     reason = reason_of(job)
     return "" if reason is None else desk.say.reason(reason)
-
-
-def as_json(desk: Desk, job: Job) -> dict[str, Any]:
-    """Amounts are text, in base units; instants are UTC milliseconds."""
-    from fabrique.apps.jobs import queries
-
-    explained = queries.explain(job, now=desk.now)
-    starts = explained.starts
-    return {
-        "number": job.number,
-        "outside_id": job.outside_id or None,
-        "name": job.name,
-        "project": job.project.code,
-        "state": job.status,
-        "reason": desk.why(explained.reason),
-        "submitted_ms": job.submitted_ms,
-        "starts": None if starts is None else {"from_ms": starts[0], "to_ms": starts[1]},
-        "ends_by_ms": explained.ends_by_ms,
-        "run": None if explained.run is None else _run_json(explained.run),
-    }
-
-
-def _run_json(run: Run) -> dict[str, Any]:
-    return {
-        "attempt": run.attempt,
-        "state": run.state,
-        "partition": run.partition,
-        "kind": run.kind,
-        "level": None if run.level is None else asdict(run.level),
-        "walltime_ms": run.walltime_ms,
-        "unit": run.unit,
-        "started_ms": run.started_ms,
-        "ended_ms": run.ended_ms,
-        "elapsed_ms": run.elapsed_ms,
-        "exit_code": run.exit_code,
-        "energy_mj": str(run.energy_mj),
-        "energy": run.energy_provenance,
-        "charged": run.charged,
-        "entry": None if run.settled_entry is None else str(run.settled_entry),
-    }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fabrique.cli import output
 from fabrique.cli.context import Desk
+from fabrique.cli.job_json import as_json
 from fabrique.language import slurm
 
 if TYPE_CHECKING:
@@ -48,14 +49,13 @@ def tell(desk: Desk, job: Job) -> None:
     """Where the job stands, or how it went and what it cost."""
     from fabrique.apps.jobs import queries
     from fabrique.apps.jobs.services import name_of
-    from fabrique.cli import jobs
     from fabrique.operate.at_cluster import reason_of
 
     sooner = _sooner(desk, job)
     if desk.call.json:
         found = at_cluster(desk, job)
         there = None if found is None else {"id": found.job_id, "state": found.state, "reason": reason_of(found)}
-        return output.document({**jobs.as_json(desk, job), "cluster": there, "sooner": _sooner_json(sooner)})
+        return output.document({**as_json(desk, job), "cluster": there, "sooner": _sooner_json(sooner)})
     explained = queries.explain(job, now=desk.now)
     say = desk.say
     output.line(
