@@ -15,6 +15,7 @@ from fabrique.engines.slurm.files.levels import Level
 from fabrique.engines.slurm.model import QueuedJob
 from fabrique.operate.act import Levelled, submit_at_level
 
+pytestmark = pytest.mark.django_db
 SPEC = RunSpec(
     intent="run-00000001", name="1", script=b"x", core_count=1, walltime_ms=1, user=JobUser("p"), power_limit_w=420
 )

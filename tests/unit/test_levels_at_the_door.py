@@ -129,17 +129,70 @@ def test_each_task_of_an_array_is_lowered_under_the_number_that_it_gets(bench: L
         assert level_files.read(bench.engine.folder, number) is not None
 
 
-def test_levels_of_jobs_that_are_over_are_forgotten_while_no_array_may_hide_some(bench: LevelBench) -> None:
+def test_levels_of_jobs_that_are_over_are_forgotten(bench: LevelBench) -> None:
     folder = bench.engine.folder
     for number in (41, 42):
         level_files.put(folder, number, level_files.Level("limit_w", 100))
     waits = bench.slurm.sbatch(41)
-    array = bench.slurm.sbatch(50, comment=CONSENT, array_id=50, task_ids=(1, 2), tasks=2)
-    forget_over(folder, [waits, array], [])
     forget_over(folder, [waits], [Unread(b"", "")])
     assert {path.name for path in folder.iterdir()} == {"41", "42"}
-    forget_over(folder, [waits, replace(array, comment="")], [])
+    forget_over(folder, [waits], [])
     assert {path.name for path in folder.iterdir()} == {"41"}
+
+
+@pytest.mark.parametrize("comment", [CONSENT, "mine"])
+def test_a_task_that_its_array_hides_keeps_its_level_until_it_is_over(bench: LevelBench, comment: str) -> None:
+    """Whatever its user has written since: it is charged at the level that it was released at."""
+    array = sbatch(bench, 50, array_id=50, task_ids=(1, 2, 3), tasks=3)
+    bench.turn()
+    assert {path.name for path in bench.engine.folder.iterdir()} == {"50", "51", "52"}
+    hidden = {number: bench.slurm.queue.pop(number) for number in (51, 52)}
+    bench.slurm.queue[50] = replace(array, comment=comment, limit_ms=STRETCHED, priority=9)  # as squeue shows them
+    sbatch(bench, 60)
+    bench.turn()
+    assert {path.name for path in bench.engine.folder.iterdir()} == {"50", "51", "52", "60"}
+    bench.slurm.queue |= hidden
+    bench.slurm.queue[50] = replace(array, array_task=3, task_ids=(), tasks=1, comment=comment, limit_ms=STRETCHED)
+    for number in (51, 52):
+        bench.slurm.starts(number, bench.now)
+    bench.turn()
+    bench.slurm.ends(51, bench.now, exit_code=0)
+    bench.turn()
+    sbatch(bench, 61)
+    bench.turn()
+    assert {path.name for path in bench.engine.folder.iterdir()} == {"50", "52", "60", "61"}
+
+
+def test_who_takes_the_consent_back_runs_at_the_top_after_a_requeue(bench: LevelBench) -> None:
+    """With the time, the licences and the level that it was asked with."""
+    sbatch(bench)
+    bench.turn()
+    assert bench.row("41").runs.get().level == LEVEL
+    began = bench.now
+    bench.slurm.starts(41, began)
+    bench.turn()
+    bench.slurm.ends(41, began + 60_000, "preempted")
+    again = sbatch(bench, submitted_ms=T0 + 90_000, limit_ms=STRETCHED, comment="")  # as Slurm keeps it
+    door.write(bench.here.home / door.STATE, bench.now, [], [], door.Licences(20, 100))
+    bench.turn(60_000)
+    for _ in range(2):
+        bench.turn()
+    last = bench.row("41").runs.order_by("-attempt")[0]
+    assert (last.attempt, last.level, last.walltime_ms) == (2, None, 6_000_000)
+    assert bench.engine.found[again.handle] == (None, 6_000_000)
+    assert bench.slurm.licences[again.handle] == {"fabrique_w@fabrique": last.bound["power_w"] // 100}
+
+
+def test_a_folder_of_levels_that_can_not_be_read_stops_no_release(
+    bench: LevelBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> list[int]:
+        raise OSError(116, "Stale file handle")
+
+    monkeypatch.setattr(level_files, "keep_only", broken)
+    job = sbatch(bench)
+    bench.turn()
+    assert bench.engine.found[job.handle] == (level_files.Level("limit_w", 174), STRETCHED)
 
 
 def test_a_task_that_keeps_no_number_of_its_own_runs_at_the_top(bench: LevelBench) -> None:
