@@ -113,7 +113,9 @@ def test_a_restored_hub_observes_takes_up_its_runs_and_resumes(ready: tuple[Home
         assert home.run("--as", ANA, "resume").returncode == 3, "only the operator"
         resumed = answer(home, "resume")
         assert resumed["adopted"] == [forgotten] and resumed["unknown"] == []
-        assert resumed["gap"]["from_ms"] == manifest["at_ms"] < resumed["gap"]["to_ms"]
+        gap = resumed["gap"]
+        assert gap["from_ms"] == manifest["at_ms"] < gap["to_ms"]
+        assert gap["length_ms"] == gap["to_ms"] - gap["from_ms"]
         until(lambda: state_of(home, forgotten), lambda state: state == "completed")
         assert answer(home, "--as", ANA, "log", str(forgotten))["text"] == "once\n"
         later = submit(home, project, "true")

@@ -81,12 +81,15 @@ def resume(call: Call) -> None:
 
     done = let_act(desk.here, reader(desk.here), desk.person, now=desk.now)
     if call.json:
-        gap = None if done.from_ms is None else {"from_ms": done.from_ms, "to_ms": done.to_ms}
+        gap = None
+        if done.from_ms is not None:
+            gap = {"from_ms": done.from_ms, "to_ms": done.to_ms, "length_ms": done.to_ms - done.from_ms}
         return output.document({"gap": gap, "adopted": list(done.adopted), "unknown": list(done.unknown)})
     say = desk.say
     if done.from_ms is None:
         return output.line(say.text("The hub acts already; nothing was changed."))
-    output.line(say.text("The hub acts again. Nothing is known of {gap}.", gap=say.interval(done.from_ms, done.to_ms)))
+    gap, length = say.interval(done.from_ms, done.to_ms), say.duration(done.to_ms - done.from_ms)
+    output.line(say.text("The hub acts again. It knows nothing of {gap} ({length}).", gap=gap, length=length))
     if done.adopted:
         output.line(say.text("Runs taken up, for jobs: {jobs}.", jobs=say.listed([str(n) for n in done.adopted])))
     for intent in done.unknown:
