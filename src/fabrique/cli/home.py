@@ -88,8 +88,8 @@ def resume(call: Call) -> None:
     say = desk.say
     if done.from_ms is None:
         return output.line(say.text("The hub acts already; nothing was changed."))
-    gap, length = say.interval(done.from_ms, done.to_ms), say.duration(done.to_ms - done.from_ms)
-    output.line(say.text("The hub acts again. It knows nothing of {gap} ({length}).", gap=gap, length=length))
+    when, length = say.interval(done.from_ms, done.to_ms), say.duration(done.to_ms - done.from_ms)
+    output.line(say.text("The hub acts again. It knows nothing of {gap} ({length}).", gap=when, length=length))
     if done.adopted:
         output.line(say.text("Runs taken up, for jobs: {jobs}.", jobs=say.listed([str(n) for n in done.adopted])))
     for intent in done.unknown:
