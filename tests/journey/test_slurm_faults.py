@@ -184,6 +184,39 @@ def test_a_full_disk_under_the_hub_and_under_a_node(slurm_hub: SlurmHub) -> None
     lab.wait_for_nodes()
 
 
+def test_a_controller_that_can_not_write_and_one_that_hangs(slurm_hub: SlurmHub) -> None:
+    """What it refuses or does not answer is asked again, and taken once."""
+    hub, lab = slurm_hub, slurm_hub.lab
+    stream = Stream(hub, seed=31)
+    lab.stop_controller()
+    with small_disk(lab.folder / "state", "8m", keep=True) as state:
+        lab.start_controller()
+        lab.wait_for_nodes()
+        with hub.operating():
+            stream.some(6)
+            fill(state / "full")
+            stream.some(0, through_us=2)
+            stream.arrived()
+            until(lambda: "engine.unavailable on run-" in hub.log(), 30, hub.log)
+            (state / "full").unlink()
+            stream.some(3)
+            controller = lab.daemons.find("slurmctld")
+            assert controller is not None
+            controller.suspend()
+            try:
+                stream.some(0, through_us=2)
+                stream.arrived()
+                time.sleep(15)  # longer than Slurm's own commands wait
+            finally:
+                controller.resume()
+            assert "engine.unavailable" in hub.log()
+            stream.some(3)
+            hub.assert_books_are_sacct_s(stream.began, stream.sent, 90)
+        lab.stop_controller()
+    lab.start_controller()
+    lab.wait_for_nodes()
+
+
 def fill(path: Path) -> None:
     """To the last byte."""
     with path.open("wb", buffering=0) as file, suppress(OSError):
@@ -199,24 +232,27 @@ def small_disk(folder: Path, size: str, *, keep: bool = False) -> Iterator[Path]
     if os.geteuid() != 0:
         pytest.skip("a disk of its own is root's to mount")
     aside = folder.with_name(f"{folder.name}.aside")
-    shutil.copytree(folder, aside, symlinks=True)
-    mode, owner = folder.stat().st_mode & 0o7777, folder.stat()
+    copied(folder, aside)
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True)
     if done.returncode != 0:
         shutil.rmtree(aside)
         pytest.skip(f"no disk can be mounted here: {done.stderr.decode().strip()}")
     try:
-        folder.chmod(mode)
-        os.chown(folder, owner.st_uid, owner.st_gid)
-        shutil.copytree(aside, folder, symlinks=True, dirs_exist_ok=True)
+        copied(aside, folder)
         yield folder
     finally:
         if keep:
             shutil.rmtree(aside)
-            shutil.copytree(folder, aside, symlinks=True)
+            copied(folder, aside)
         subprocess.run(["umount", "-l", str(folder)], check=True)
         if keep:
             shutil.rmtree(folder)
             aside.rename(folder)
         else:
             shutil.rmtree(aside)
+
+
+def copied(folder: Path, to: Path) -> None:
+    """With all that is in it, and whose it is."""
+    to.mkdir(exist_ok=True)
+    subprocess.run(["cp", "-a", f"{folder}/.", str(to)], check=True)
