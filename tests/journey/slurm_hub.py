@@ -253,7 +253,7 @@ def open_hub(
     folder.chmod(0o755)  # Slurm's users pass it
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("FABRIQUE_", "SLURM_"))}
     environment |= {"FABRIQUE_HOME": str(folder / "home"), "LC_ALL": "C.UTF-8"}
-    lab = make_slurm_lab(rest=False, **{"nodes": 3, **options})
+    lab = make_slurm_lab(**{"rest": False, "nodes": 3, **options})
     hub = SlurmHub(lab, Home(folder / "home", environment))
     try:
         set_up(hub, kind, changed)

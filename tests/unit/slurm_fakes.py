@@ -19,6 +19,7 @@ class FakeSlurm:
     """`away`: which of queue, records and submit do not answer. `deaf`: a submission is taken, but not answered."""
 
     def __init__(self) -> None:
+        self.acts_as_user = False
         self.now = T0
         self.jobs: dict[int, QueuedJob] = {}
         self.split: list[QueuedJob] = []  # tasks that the queue shows in their array's row
@@ -81,7 +82,8 @@ class FakeSlurm:
         if order.account == "refused":
             raise FabriqueError("engine.refused", why="Invalid account")
         self.orders.append(order)
-        job = self.add(order.intent, order.user or "root", account=order.account, priority=0 if order.held else 100)
+        held = order.held or (self.acts_as_user and order.user is not None)  # by the door, as a person's own
+        job = self.add(order.intent, order.user or "root", account=order.account, priority=0 if held else 100)
         if self.deaf:
             raise FabriqueError("engine.unavailable", why="no answer in time")
         return job.job_id
@@ -92,8 +94,9 @@ class FakeSlurm:
             job = self.jobs.get(change.job_id) if isinstance(change.job_id, int) else None
             if job is None:
                 continue
+            priority = 100 if change.let_go else change.priority
             new = {
-                "priority": job.priority if change.priority is None else change.priority,
+                "priority": job.priority if priority is None else priority,
                 "comment": job.comment if change.comment is None else change.comment,
                 "admin_comment": job.admin_comment if change.admin_comment is None else change.admin_comment,
             }

@@ -25,6 +25,7 @@ from fabrique.apps.this_hub import ThisHub
 from fabrique.core import booking
 from fabrique.core.admission import levels
 from fabrique.core.admission.levels import Level
+from fabrique.core.errors import FabriqueError
 from fabrique.core.job import JobSpec
 from fabrique.core.reasons import reason
 from fabrique.core.units import HOUR_MS
@@ -149,6 +150,29 @@ def test_the_job_s_page_names_the_level_and_what_it_gave_back(
     page = html.unescape(client.get(f"/jobs/{job.number}").content.decode())
     shown = page.replace("\u00a0", " ").replace("\u202f", " ")
     assert all(words in shown for words in said), shown
+
+
+@pytest.mark.parametrize("dies", ["submit", "hold", "release"])
+def test_one_whose_release_did_not_arrive_is_told_again(
+    bench: LevelBench, monkeypatch: pytest.MonkeyPatch, dies: str
+) -> None:
+    """It is there, held until its level was written: that it is there is not enough."""
+    real, away = getattr(bench.slurm, dies), [True]
+
+    def once(*given: Any, **more: Any) -> None:
+        if away:
+            away.clear()
+            raise FabriqueError("engine.unavailable", engine="lab", why="no answer in time")
+        real(*given, **more)
+
+    monkeypatch.setattr(bench.slurm, dies, once)
+    job = bench.asks("#fabrique tolerance: 8%\n")
+    bench.turn()
+    assert bench.slurm.released == []
+    for _ in range(5):
+        bench.turn(3_000)
+    assert bench.slurm.released == [bench.intent(job)]
+    assert bench.level_of(job) == level_files.Level("limit_w", 174)
 
 
 @pytest.mark.parametrize(

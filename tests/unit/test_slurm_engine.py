@@ -11,9 +11,10 @@ import pytest
 from tests.unit.slurm_fakes import RUN, T0, FakeSlurm, spec, submit
 
 from fabrique.core.errors import FabriqueError
-from fabrique.engines.protocol import Where
+from fabrique.engines.protocol import JobUser, Where
 from fabrique.engines.slurm import batch
 from fabrique.engines.slurm.engine import SlurmEngine
+from fabrique.engines.slurm.model import Change
 
 
 @pytest.fixture
@@ -70,6 +71,26 @@ def test_nothing_is_submitted_while_the_accounting_cannot_be_asked(engine: Slurm
     with pytest.raises(FabriqueError, match=r"engine\.unavailable"):
         engine.submit(spec())
     assert slurm.orders == []
+
+
+def test_a_run_that_the_door_holds_as_its_users_own_is_let_go(
+    connect: Callable[..., SlurmEngine], slurm: FakeSlurm
+) -> None:
+    """By REST a submission for a person is that person's; whatever died in between, it is told again."""
+    slurm.acts_as_user = True
+    engine = connect(licences=lambda spec: {"fabrique_w@fabrique": 3})
+    job = submit(engine, user=JobUser("p", login="alice"))
+    assert slurm.changes == [Change(job, let_go=True, licences={"fabrique_w@fabrique": 3})]
+    assert not slurm.jobs[job].held
+    slurm.jobs[job] = replace(slurm.jobs[job], priority=0)  # its release never came there
+    engine.submit(spec(user=JobUser("p", login="alice")))
+    assert len(slurm.orders) == 1 and not slurm.jobs[job].held
+    held = "run-00000002"
+    engine.hold([held])
+    job = submit(engine, held, user=JobUser("p", login="alice"))
+    assert slurm.changes[-1] == Change(job, licences={"fabrique_w@fabrique": 3}) and slurm.jobs[job].held
+    told = len(slurm.changes)
+    assert not slurm.jobs[submit(engine, "run-00000003")].held and len(slurm.changes) == told  # under its own login
 
 
 def test_an_old_folder_needs_no_accounting_to_submit(engine: SlurmEngine, slurm: FakeSlurm) -> None:

@@ -147,24 +147,27 @@ class Loop:
             self._tell(intent, run, epoch)
 
     def _retry(self, intent: Intent, run: Run, sight: Sight, epoch: int, now: int) -> None:
-        """Again under the same name, once two complete listings after the timeout did not show it."""
+        """Again under the same name: once two complete listings after the timeout did not show it, or where it is there
+        and the act never came to its end, as that of a run that was to be released after its level was written.
+        """
         seen = sight.runs.get(str(run.id))
         present = intent_of(run) in sight.listed.get(run.engine, frozenset())
-        if (
-            present
-            or run.engine not in sight.listed
-            or (seen is not None and seen.state not in ("unknown", "starting"))
-        ):
+        if run.engine not in sight.listed or (seen is not None and seen.state not in ("unknown", "starting")):
+            return
+        if present and intent.acted_ms is not None:
             return
         if not has_passed(intent.acted_ms or intent.created_ms, settle.INTENT_TIMEOUT_MS, now=now):
             return
-        intent.absences += 1
-        if intent.absences < settle.ABSENCES:
-            intent.save(update_fields=["absences"])
+        if not present and not self._absent(intent):
             return
-        intent.absences = 0
-        intent.save(update_fields=["absences"])
         self._tell(intent, run, epoch)
+
+    @staticmethod
+    def _absent(intent: Intent) -> bool:
+        """Whether it was so often that this proves something; then it is counted anew."""
+        intent.absences = (intent.absences + 1) % settle.ABSENCES
+        intent.save(update_fields=["absences"])
+        return intent.absences == 0
 
     def _tell(self, intent: Intent, run: Run, epoch: int) -> None:
         try:

@@ -44,6 +44,8 @@ class CommandTransport:
     `timeout_s` bounds each command; `environment` is added to the little that they are given.
     """
 
+    acts_as_user = False
+
     def __init__(
         self,
         conf: Path | None = None,
@@ -282,7 +284,7 @@ def _lines(change: Change) -> Iterator[str]:
         yield f"update {job} Licenses={batch.licences(change.licences)}"
     if change.nice is not None:
         yield f"update {job} Nice={int(change.nice)}"
-    if change.priority is not None and change.priority > 0:
+    if change.let_go or (change.priority is not None and change.priority > 0):
         yield f"release {_name(change.job_id)}"
     if change.priority is not None:
         yield f"update {job} Priority={int(change.priority)}"

@@ -55,13 +55,25 @@ class SlurmEngine(OwnDoor):
                 raise FabriqueError("engine.refused", why="purged", intent=spec.intent)
             run.write_once(records.ORDER, order)
             self._sight.learn(spec.intent)
-            if self._taken(run):
-                return
-            if run.has(records.CANCEL):
+            if run.has(records.CANCEL) and not self._taken(run):
                 run.write_once(folder.END, ends.never_started(self._clock()))
-                return
-            job = self._earlier(run)
-            self._took(run, self._ask(run, spec) if job is None else job)
+            if not self._taken(run):
+                job = self._earlier(run)
+                self._took(run, self._ask(run, spec) if job is None else job)
+            if self.transport.acts_as_user and spec.user.login and not run.has(folder.END):
+                self._pass_door(run, spec)
+
+    def _pass_door(self, run: Folder, spec: RunSpec) -> None:
+        """The door took it for a person's own: held it, and gave it licences for the most that it may draw.
+
+        One that has started is refused the change, and needs none.
+        """
+        job = int((run.read(folder.SUBMITTED) or {})["job"])
+        licences = dict(self.settings.licences(spec)) or None
+        held = run.has(records.HOLD)
+        if licences or not held:
+            self.transport.change([Change(job, let_go=not held, licences=licences)])
+            self._sight.stale()
 
     def _earlier(self, run: Folder) -> int | None:
         """The job that an earlier attempt made, known by name, user and account in the queue or the accounting."""

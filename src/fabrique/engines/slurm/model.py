@@ -239,6 +239,7 @@ class Change:
     limit_ms: int | None = None
     nice: int | None = None
     licences: Mapping[str, int] | None = None  # all that a job asks for which waits
+    let_go: bool = False  # released with the priority that Slurm itself gives it
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +257,8 @@ class Transport(Protocol):
     """How a cluster is reached. Every method may raise `engine.unavailable` (no answer, or not in time) and
     `engine.garbage` (an answer that can't be read); none is silently replaced by the other way.
     """
+
+    acts_as_user: bool  # whether the cluster takes a submission on a user's behalf for that user's own, at its door too
 
     def version(self) -> tuple[int, int]:
         """Slurm's release: (22, 5)."""

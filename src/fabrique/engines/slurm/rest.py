@@ -46,6 +46,8 @@ class _Kept:
 class RestTransport:
     """`user` is root or SlurmUser; `api` such as "v0.0.40", None: chosen. `key_file` holds the cluster's JWT key."""
 
+    acts_as_user = True
+
     def __init__(
         self,
         url: str,
@@ -199,7 +201,7 @@ class RestTransport:
             body["admin_comment"] = batch.line(change.admin_comment)
         if body:
             yield body
-        if change.priority is not None and change.priority > 0:
+        if change.let_go or (change.priority is not None and change.priority > 0):
             yield {"hold": False}
         if change.priority == 0:
             now_s = int(time.time())
@@ -211,7 +213,7 @@ class RestTransport:
 
     def _not_taken(self, changes: Sequence[Change]) -> list[Denied]:
         """A field of a type that the daemon did not expect is passed over in silence: what counts is read back."""
-        wanted = [c for c in changes if (c.priority, c.comment, c.limit_ms, c.licences) != (None,) * 4]
+        wanted = [c for c in changes if c.let_go or (c.priority, c.comment, c.limit_ms, c.licences) != (None,) * 4]
         if not wanted:
             return []
         single = [c.job_id for c in wanted if isinstance(c.job_id, int)]
@@ -313,6 +315,8 @@ def _common(order: Order) -> dict[str, object]:
 def _is(job: QueuedJob, change: Change) -> bool:
     """Whether the job has what the change asked for, as far as that can still be told."""
     if job.state == "PENDING" and change.priority is not None and job.priority != change.priority:
+        return False
+    if change.let_go and job.held:
         return False
     if change.comment is not None and job.comment != batch.line(change.comment):
         return False
