@@ -48,7 +48,7 @@ def books(room: int) -> Any:
         policies=lambda _: {GPU: Policy()},
         frozen=lambda _: Frozen(35_000, "a test's"),
         balance=lambda *_: room,
-        lower={},
+        once=lambda _, work_out: work_out(),
     )
 
 
