@@ -38,7 +38,8 @@ local function strict(row) -- a field that this Slurm does not have raises, as i
     return row[k]
   end, __newindex = function(_, k, v) row[k] = v end })
 end
-local parts = { gpu = { flag_default = 1 }, flex = { flag_default = 0 }, other = { flag_default = 0 } }
+local parts = { gpu = { flag_default = 1, max_share = 1 }, flex = { flag_default = 0, max_share = 1 },
+                other = { flag_default = 0 }, whole = { max_share = 0 } }
 local function lose(how)
   os.remove(@STATE@)
   if how == "missing" then return end
@@ -139,8 +140,15 @@ def at_door(folder: Path, lua: str) -> Ask:
     """`at_door(…)(*calls, age_s=…, **choice)`: their answers; what the hub says is so old, below 0 it is left alone."""
 
     def run(
-        *calls: Any, age_s: int = 0, licences: int | None = 900, each_w: int = EACH_W, **chosen: Any
+        *calls: Any,
+        age_s: int = 0,
+        licences: int | None = 900,
+        each_w: int = EACH_W,
+        whole: bool = False,
+        **chosen: Any,
     ) -> list[Answer]:
+        if whole:  # a partition that gives whole nodes
+            chosen["partitions"] = (PartitionPower(("gpu", "flex", "whole"), 8, 96, 620, 4),)
         accounts = [AccountRoom("p-1", 8, 96), AccountRoom("p-0", 0, 0)]
         partitions = [PartitionRoom("gpu", 12, 400, 4_000), PartitionRoom("flex", 4, 50, 2_000)]
         if age_s >= 0:

@@ -33,12 +33,34 @@ def test_an_owners_own_hold_is_known_from_ours(at_door: Ask) -> None:
     assert one.set["admin_comment"] == OWNER
 
 
-def test_other_accounts_and_partitions_are_left_alone(at_door: Ask) -> None:
-    other = submit({"account": "site"})
-    away = submit({"account": "p-1", "partition": "other"})
-    assert [a.set for a in at_door(other, away)] == [{}, {}]
-    by_default = submit({"default_account": "site"})
-    assert [a.set for a in at_door(by_default)] == [{}]
+def test_other_accounts_start_when_they_like_under_the_same_cap(at_door: Ask) -> None:
+    other = submit({"account": "site", "tres_per_node": "gpu:2", "licenses": "fabrique_w@fabrique:900,x:1"})
+    away = submit({"account": "p-1", "partition": "other", "licenses": "x:1"})
+    greedy = submit({"account": "site", "partition": "other", "licenses": "fabrique_w@fabrique:900"})
+    assert [a.set for a in at_door(other, away, greedy)] == [
+        {"licenses": "x:1,fabrique_w@fabrique:13"}, {}, {"licenses": ""},
+    ]  # fmt: skip
+    by_default = submit({"default_account": "site", **INTERACTIVE})
+    assert [a.set for a in at_door(by_default)] == [{"licenses": "fabrique_w@fabrique:1"}]
+    (choice_of,) = at_door(submit({"account": "site", "licenses": "a|b"}))
+    assert choice_of.code == 2050
+
+
+def test_what_nobody_holds_and_draws_more_than_there_is_at_all_is_refused(at_door: Ask) -> None:
+    """It would hold every licence, and start alone: above the cap."""
+    job = {"tres_per_job": "gpu:8"}  # 4,964 W: fifty licences
+    theirs, ours = at_door(submit({"account": "site", **job}), submit({"account": "p-1", **job}), licences=49)
+    assert (theirs.code, ours.code) == (2050, 0)
+    assert all("5000 W" in line and "4900 W" in line for line in theirs.told) and len(theirs.told) == 2
+    (opened,) = at_door(submit({"account": "p-1", **job}), licences=49, age_s=61)
+    assert opened.code == 2050
+    assert {at_door(submit({"account": "site", **job}), licences=n)[0].code for n in (50, None)} == {0}
+
+
+@pytest.mark.parametrize("account", ["p-1", "site"])
+def test_a_partition_of_whole_nodes_gives_whole_nodes(at_door: Ask, account: str) -> None:
+    (one,) = at_door(submit({"account": account, "partition": "whole"}), whole=True)
+    assert units(one) == f"fabrique_w@fabrique:{-(-(8 * 620 + 96 * 4) // 100)}"
 
 
 def test_a_site_may_have_all_held(at_door: Ask) -> None:
@@ -168,7 +190,7 @@ def test_a_heterogeneous_batch_job_is_refused(at_door: Ask) -> None:
         submit({**part, "account": "site", "het_job_offset": 0}),
     )  # fmt: skip
     assert (first.code, "heterogeneous" in first.told[0]) == (2050, True)
-    assert (whole.set["admin_comment"], theirs.set) == (HELD, {})
+    assert (whole.set["admin_comment"], theirs.set) == (HELD, {"licenses": "fabrique_w@fabrique:7"})
     srun = at_door(*(submit({**part, "het_job_offset": n, "tres_per_node": "gpu:2", **INTERACTIVE}) for n in range(4)))
     assert [a.code for a in srun] == [0, 0, 0, 2050]  # each part is let in as far as there is room
 
@@ -241,7 +263,14 @@ def test_a_job_that_grows_takes_more(at_door: Ask) -> None:
     )
     assert grown.set == {"licenses": "fabrique_w@fabrique:25"}
     assert same.set == {}
-    assert smaller.set == {"licenses": "fabrique_w@fabrique:14"}
+    assert smaller.set == {}  # it keeps what it has
+    runs = {**JOB, "account": "site", "admin_comment": None, "priority": 9}
+    more, none, elsewhere, whole = at_door(
+        modify({"min_nodes": 2}, runs), modify({"licenses": ""}, runs), modify({"name": "x"}, runs),
+        modify({"partition": "whole"}, {**JOB, "partition": "gpu"}), whole=True,
+    )  # fmt: skip
+    assert more.set == {"licenses": "fabrique_w@fabrique:25"} and none.set == {"licenses": "fabrique_w@fabrique:14"}
+    assert elsewhere.set == {} and units(whole) == "fabrique_w@fabrique:54"
 
 
 def test_what_may_start_at_any_moment_does_not_grow(at_door: Ask) -> None:
@@ -274,7 +303,7 @@ def test_a_job_takes_the_fewest_nodes_that_it_asks_for(at_door: Ask) -> None:
         submit({**ranged, "account": "site"}),
     )  # fmt: skip
     assert batch.set["max_nodes"] == alone.set["max_nodes"] == open_.set["max_nodes"] == "1"
-    assert (alone.code, other.set) == (0, {})
+    assert (alone.code, "max_nodes" in other.set) == (0, False)
     exact, silent = at_door(submit({**ranged, "min_nodes": 4}), submit({**ranged, **INTERACTIVE}), age_s=61)
     assert "max_nodes" not in exact.set and silent.set["max_nodes"] == "1"
     wider, both = at_door(
@@ -297,6 +326,9 @@ def test_a_job_does_not_walk_out_of_the_door_nor_in(at_door: Ask, change: dict[s
     theirs = {**JOB, "account": "site", "admin_comment": None}
     into, around = at_door(modify({"account": "p-1"}, theirs), modify({"partition": "flex"}, theirs))
     assert (into.code, around.code, around.set) == (2050, 0, {})
+    coming = {**theirs, "partition": "other", "licenses": None}
+    (licensed,) = at_door(modify({"partition": "flex"}, coming))
+    assert (licensed.code, units(licensed)) == (0, "fabrique_w@fabrique:13")
 
 
 # --- nothing breaks -----------------------------------------------------------------------------------------------
