@@ -21,6 +21,7 @@ from fabrique.apps.this_hub import ThisHub
 from fabrique.core.clock import has_passed
 from fabrique.core.job import MILLI, JobSpec, JobState
 from fabrique.core.reasons import Reason, reason
+from fabrique.core.units import ceil_divide
 from fabrique.definitions.cluster import Cluster, ClusterPartition
 from fabrique.definitions.job_values import NotRead, permille
 from fabrique.engines.protocol import Observation
@@ -263,7 +264,7 @@ def came_of(cluster: Cluster, job: QueuedJob, now: int, apart: int = 0) -> Itera
     partition = partition_of(cluster, job.partition)
     if partition is None or job.state not in ("PENDING", "RUNNING", "SUSPENDED"):
         return
-    spec = spec_of(job, job.asked if job.state == "PENDING" else job.given, partition)
+    spec = spec_of(job, will_take(job, partition) if job.state == "PENDING" else job.given, partition)
     if job.state == "PENDING":
         spec = _put_off(spec, job, now)
     most = min(TASKS_AT_ONCE, max(job.tasks_at_once - apart, 0)) if job.tasks_at_once else TASKS_AT_ONCE
@@ -320,6 +321,19 @@ def partition_of(cluster: Cluster, name: str) -> ClusterPartition | None:
             if one in partition.names:
                 return partition
     return None
+
+
+def will_take(job: QueuedJob, partition: ClusterPartition) -> Tres:
+    """What Slurm will give a job that waits, where it shows less until then: one node for all of `-n 500`, one core for
+    `--exclusive`, which is given its nodes whole. Memory is what Slurm says.
+    """
+    asked, least = job.asked, max(job.asked.nodes, 1)
+    for wanted, each in ((asked.devices, partition.devices), (asked.cores, partition.cores)):
+        least = max(least, ceil_divide(wanted, each) if each else 1)
+    if not job.exclusive:
+        return replace(asked, nodes=least)
+    devices, cores = partition.devices * least, partition.cores * least
+    return replace(asked, nodes=least, cores=max(cores, asked.cores), gpus={"": max(devices, asked.devices)})
 
 
 def spec_of(job: QueuedJob | Record, tres: Tres, partition: ClusterPartition) -> JobSpec:
