@@ -295,6 +295,17 @@ def test_what_may_start_at_any_moment_does_not_grow(at_door: Ask) -> None:
     assert (held.code, held.set, gone.code) == (0, {"comment": OWNER}, 0)
 
 
+def test_a_requeued_job_is_not_hurried_past_the_hub(at_door: Ask) -> None:
+    """Slurm keeps the priority of its release, and a begin some seconds on, in which the hub holds it."""
+    again, now = {**JOB, "priority": 4_000_000_000, "restart_cnt": 1}, {"begin_time": 1_800_000_000}
+    hurried, held, first, named, hub = at_door(
+        modify(now, again), modify(now, {**again, "priority": 0}), modify(now, {**again, "restart_cnt": 0}),
+        modify({"begin_time": 0, "name": "x"}, again), modify(now, again, uid=990),
+    )  # fmt: skip
+    assert (hurried.code, "hold it first" in hurried.told[0]) == (2050, True)
+    assert {a.code for a in (held, first, named, hub)} == {0}
+
+
 def test_a_job_takes_the_fewest_nodes_that_it_asks_for(at_door: Ask) -> None:
     """`-N 1-4`: Slurm would give it four where they are free, and nobody decided on these."""
     ranged = {"account": "p-1", "min_nodes": 1, "max_nodes": 4, "tres_per_node": "gpu:4"}

@@ -403,9 +403,13 @@ local function relicense(change, job, list, state)
   return true
 end
 
--- Whether a job that may start at any moment would ask for more than it was let go with.
+-- Whether a job that may start at any moment would ask for more than it was let go with; or would run a second time at
+-- once: Slurm requeues it with the priority of its release, and only a later begin leaves the hub time to hold it.
 local function grows(change, job, names)
   if number(field(job, "priority"), 32) == 0 then return false end
+  if (number(field(job, "restart_cnt"), 16) or 0) > 0 and (number(field(change, "begin_time"), 32) or 0) > 0 then
+    return true
+  end
   local new = tonumber(field(change, "time_limit"))
   if new and new ~= slurm.NO_VAL then
     local old = number(field(job, "time_limit"), 32)
