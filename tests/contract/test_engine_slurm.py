@@ -15,7 +15,7 @@ from tests.contract import slurm_bench
 from fabrique.core.errors import FabriqueError
 from fabrique.engines.protocol import DeviceSlot, Observation, RunSpec
 from fabrique.engines.slurm.engine import SlurmEngine
-from fabrique.engines.slurm.model import Change
+from fabrique.engines.slurm.model import Change, QueuedJob
 
 if TYPE_CHECKING:
     from tools.slurm_lab.lab import SlurmLab
@@ -121,6 +121,23 @@ def test_a_job_that_has_started_is_not_held_and_stays_in_the_accounting(door: Do
     assert door.over(handles[1]).cause == "completed"
     told = ("sacct", "-a", "-X", "-n", "-P", "-S", "now-10minutes", "-o", "JobIDRaw")
     when(lambda: {str(runs), str(waits)} <= set(door.lab.run(*told).stdout.split()))
+
+
+@pytest.mark.parametrize("way", ["commands", "rest"])
+def test_a_hold_leaves_a_job_the_begin_that_its_owner_chose(door: Door, way: Any) -> None:
+    transport = slurm_bench.connector(door.lab, way, utc_ms)().transport
+    later = door.sbatch("--begin=now+2hours", script="true")
+
+    def shown() -> QueuedJob:
+        return next(job for job in transport.queue()[0] if job.job_id == later)
+
+    begin_ms = shown().eligible_ms
+    assert begin_ms is not None and begin_ms > utc_ms() + 7_000_000
+    assert not transport.change([Change(later, priority=0, begin_ms=begin_ms)])
+    assert (shown().held, shown().eligible_ms) == (True, begin_ms)
+    assert not transport.change([Change(later, priority=3_000_000_000)])
+    assert (shown().held, shown().eligible_ms) == (False, begin_ms)
+    door.engine.cancel(shown().handle, 0)
 
 
 @pytest.mark.parametrize("way", ["commands", "rest"])

@@ -182,6 +182,16 @@ def test_it_goes_where_there_is_room(at_door: Ask) -> None:
     assert (one.code, one.set["partition"]) == (0, "gpu")
 
 
+def test_an_interactive_job_that_shall_not_start_yet_waits_like_any_other(at_door: Ask) -> None:
+    """`srun -H`, `salloc --begin`, `--dependency`: what is free now says nothing of the instant when it may start."""
+    kinds: list[dict[str, Any]] = [{"priority": 0}, {"begin_time": 4_000_000_000}, {"dependency": "afterok:7"}]
+    held = at_door(*(submit({"account": "p-1", "tres_per_job": "gpu:9", **INTERACTIVE, **kind}) for kind in kinds))
+    assert [a.set["admin_comment"] for a in held] == [OWNER, HELD, HELD]
+    assert {(a.code, a.set.get("priority", "0")) for a in held} == {(0, "0")}
+    past, none = at_door(*(submit({"account": "p-1", "begin_time": t, **INTERACTIVE}) for t in (0, 1_800_000)))
+    assert "admin_comment" not in {**past.set, **none.set}
+
+
 def test_a_heterogeneous_batch_job_is_refused(at_door: Ask) -> None:
     """Slurm releases its parts together, whatever the hub decided on each; and the later parts have no script."""
     part = {"account": "p-1", "tres_per_node": "gpu:1"}

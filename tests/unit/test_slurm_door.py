@@ -72,6 +72,14 @@ def test_what_is_released_already_is_told_nothing(engine: SlurmEngine, slurm: Fa
     assert [change.priority for change in slurm.changes] == [NOW[1], 0]
 
 
+def test_a_hold_keeps_the_begin_that_a_jobs_owner_chose(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    """A requeued job's own is Slurm's, until its credential is over: the hub decides when it starts."""
+    begin = slurm.now + 3_600_000
+    for fields in ({"eligible_ms": begin}, {"eligible_ms": slurm.now - 1}, {"eligible_ms": begin, "restarts": 1}, {}):
+        engine.hold([slurm.add("job", priority=9, **fields).handle])
+    assert [(c.priority, c.begin_ms) for c in slurm.changes] == [(0, begin), *[(0, None)] * 3]
+
+
 def test_a_task_of_an_array_is_released_by_itself(engine: SlurmEngine, slurm: FakeSlurm) -> None:
     array = slurm.add("array", priority=0, task_ids=(1, 2, 3), tasks=3)
     slurm.jobs[array.job_id] = array = replace(array, array_id=array.job_id)

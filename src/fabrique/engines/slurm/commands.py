@@ -275,7 +275,7 @@ def _lines(change: Change) -> Iterator[str]:
     """What one change is in scontrol's own words: numbers and plain names, so that there is nothing to quote.
 
     A held job takes no priority before it is released; released first, it has Slurm's own for a moment. One that is to
-    be held was given a later start before, which is taken back.
+    be held was given a later start before, in place of which it has its own again.
     """
     job = f"JobId={_name(change.job_id)}"
     if change.limit_ms is not None:
@@ -289,7 +289,7 @@ def _lines(change: Change) -> Iterator[str]:
     if change.priority is not None:
         yield f"update {job} Priority={int(change.priority)}"
     if change.priority == 0:
-        yield f"update {job} StartTime=now"
+        yield f"update {job} StartTime={'now' if change.begin_ms is None else _iso(change.begin_ms)}"
 
 
 def _readable(found: tuple[list[T], list[Unread]], ran: Ran) -> tuple[list[T], list[Unread]]:

@@ -94,7 +94,7 @@ class OwnDoor:
                 elif job is None or target is None or job.state != "PENDING":
                     started.append(intent)
                 elif not job.held:
-                    changes[intent] = Change(target, priority=0)
+                    changes[intent] = Change(target, priority=0, begin_ms=_begin(job, self._sight.look().at_ms))
             denied = self._change(list(changes.values()))
         started += [intent for intent, change in changes.items() if change.job_id in denied]
         if started:
@@ -210,6 +210,11 @@ class OwnDoor:
         denied = self.transport.change(changes)
         self._sight.stale()
         return {one.job_id for one in denied}
+
+
+def _begin(job: QueuedJob, now: int) -> int | None:
+    """The begin that its owner chose, while that is to come; a requeued one has Slurm's own, which a hold outlasts."""
+    return job.eligible_ms if not job.restarts and (job.eligible_ms or 0) > now else None
 
 
 def _is_early(job: QueuedJob) -> bool:

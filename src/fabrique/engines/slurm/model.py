@@ -227,7 +227,8 @@ class Change:
     """What is changed of a job that Slurm knows; None leaves it. `priority` above 0 also releases it, 0 holds it.
 
     A hold is refused where the job has started. Slurm itself takes it then, and its accounting forgets the run: it was
-    never eligible, and neither sacct nor sreport shows it. A later start it refuses, so that is asked for first.
+    never eligible, and neither sacct nor sreport shows it. A later start it refuses, so that is asked for first; then
+    the job has its own begin again, `begin_ms`, or none.
 
     `comment` None leaves it as it is; an empty one clears it.
     """
@@ -240,6 +241,7 @@ class Change:
     nice: int | None = None
     licences: Mapping[str, int] | None = None  # all that a job asks for which waits
     let_go: bool = False  # released with the priority that Slurm itself gives it
+    begin_ms: int | None = None  # with a hold
 
 
 @dataclass(frozen=True, slots=True)

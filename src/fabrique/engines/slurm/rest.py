@@ -207,7 +207,8 @@ class RestTransport:
             now_s = int(time.time())
             yield {"begin_time": "now+1minute" if self._old else self._number(now_s + 60)}
             yield {"hold": True}
-            yield {"begin_time": "now" if self._old else self._number(now_s)}
+            begin_s = now_s if change.begin_ms is None else change.begin_ms // 1000
+            yield {"begin_time": f"uts{begin_s}" if self._old else self._number(begin_s)}
         elif change.priority is not None:
             yield {"priority": str(change.priority) if self._old else self._number(change.priority)}
 

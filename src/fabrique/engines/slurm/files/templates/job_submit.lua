@@ -315,6 +315,12 @@ local function admit(job, account, names, list, state)
   return refuse("busy", first[1], first[2], first[3], first[4], first[5], first[6])
 end
 
+-- Whether the job, though somebody waits for it, shall not start at once: its owner holds it, or said from when on.
+local function put_off(job)
+  if number(field(job, "priority"), 32) == 0 or text(field(job, "dependency")) then return true end
+  return (number(field(job, "begin_time"), 32) or 0) > os.time()
+end
+
 -- Whether a comment that speaks to the hub says what it knows: how much longer the job may take at less power.
 local function readable(comment)
   if string.sub(comment or "", 1, 9) ~= "#fabrique" then return true end
@@ -345,7 +351,7 @@ local function submit(job, list, uid)
     job.admin_comment = OPENED
     return within(job, names, list, state)
   end
-  if field(job, "script") == nil then return admit(job, account, names, list, state) end
+  if field(job, "script") == nil and not put_off(job) then return admit(job, account, names, list, state) end
   -- Slurm releases and starts the parts of such a job together, and each would need the hub's word
   if number(field(job, "het_job_offset"), 32) then return refuse("parts") end
   job.admin_comment = number(field(job, "priority"), 32) == 0 and OWNER or HELD
