@@ -27,7 +27,8 @@ UNSET: dict[str, Any] = {  # as Slurm 22.05 hands over what nobody set
 }  # fmt: skip
 
 DRIVER = """
-slurm = { SUCCESS = 0, ERROR = -1, ESLURM_ACCOUNTING_POLICY = 2050, NO_VAL = 4294967294 }
+slurm = { SUCCESS = 0, ERROR = -1, ESLURM_ACCOUNTING_POLICY = 2050, NO_VAL = 4294967294,
+          reservations = { elsewhere = { partition = "other" }, here = { partition = "flex" }, any = {} } }
 local told = {}
 slurm.log_info = function() end
 slurm.log_error = function(f, ...) told[#told + 1] = "error " .. string.format(f, ...) end

@@ -19,7 +19,7 @@ from fabrique.apps.people import services as people
 from fabrique.core import booking
 from fabrique.core.units import HOUR_MS, unit
 from fabrique.engines.protocol import Observation
-from fabrique.engines.slurm.files.render import LET_GO, OWNER
+from fabrique.engines.slurm.files.render import HELD, LET_GO, OWNER
 from fabrique.engines.slurm.model import Tres
 from fabrique.operate import readopt
 
@@ -127,6 +127,15 @@ def test_a_stranger_is_told_and_stops_nobody(bench: ClusterBench) -> None:
     assert bench.slurm.released == [known.handle]
     assert "chemistry" in bench.slurm.shown[stranger.handle]
     assert Job.objects.count() == 1
+
+
+def test_what_our_door_holds_where_the_hub_serves_nobody_is_told_so(bench: ClusterBench) -> None:
+    """A partition that was taken out of the deployment, or to which an administrator moved the job."""
+    held = bench.slurm.sbatch(1, partition="debug", admin_comment=HELD)
+    own = bench.slurm.sbatch(2, partition="debug")
+    bench.turn()
+    assert "debug" in bench.slurm.shown[held.handle] and own.handle not in bench.slurm.shown
+    assert not bench.slurm.released and not Job.objects.exists()
 
 
 def test_an_array_is_a_job_a_task(bench: ClusterBench) -> None:

@@ -63,6 +63,25 @@ def test_a_partition_of_whole_nodes_gives_whole_nodes(at_door: Ask, account: str
     assert units(one) == f"fabrique_w@fabrique:{-(-(8 * 620 + 96 * 4) // 100)}"
 
 
+def test_a_job_of_ours_goes_to_the_hubs_partitions_alone(at_door: Ask) -> None:
+    """Where it names others beside them, it could run out of the hub's sight."""
+    mixed, ours, theirs, away = at_door(
+        submit({"account": "p-1", "partition": "other,flex,gpu"}), submit({"account": "p-1", "partition": "flex,gpu"}),
+        submit({"account": "site", "partition": "other,gpu"}), submit({"account": "p-1", "partition": "other"}),
+    )  # fmt: skip
+    assert mixed.set["partition"] == "flex,gpu"
+    assert not [a for a in (ours, theirs, away) if "partition" in a.set]
+
+
+def test_a_reservations_own_partition_is_the_jobs_where_it_names_none(at_door: Ask) -> None:
+    """Held for its account, a job that Slurm puts elsewhere would wait for ever: the hub does not see it."""
+    where = [{"reservation": "elsewhere"}, {"reservation": "here"}, {"reservation": "any"}, {"reservation": "no"}]
+    answers = at_door(*(submit({"account": "p-1", **one}) for one in where))
+    assert [a.set.get("priority") for a in answers] == [None, "0", "0", "0"]
+    (named,) = at_door(submit({"account": "p-1", "reservation": "elsewhere", "partition": "gpu"}))
+    assert named.set["priority"] == "0"
+
+
 def test_a_site_may_have_all_held(at_door: Ask) -> None:
     all_of_it = at_door(submit({"account": "site"}), submit({"account": "site", "partition": "other"}), hold="all")
     assert [a.set.get("priority") for a in all_of_it] == ["0", None]
@@ -303,6 +322,17 @@ def test_what_may_start_at_any_moment_does_not_grow(at_door: Ask) -> None:
     theirs = {**released, "account": "site", "admin_comment": None}
     held, gone = at_door(modify({"priority": 0}, released), modify({"time_limit": 90}, theirs))
     assert (held.code, held.set, gone.code) == (0, {"comment": OWNER}, 0)
+
+
+def test_a_job_that_runs_keeps_its_size(at_door: Ask) -> None:
+    """Slurm's accounting would begin a second record of it, for the same time: nobody knows what ran."""
+    runs = {**JOB, "priority": 4_000_000_000, "min_nodes": 2, "job_state": 1}
+    smaller, waits, named, theirs = at_door(
+        modify({"min_nodes": 1}, runs), modify({"min_nodes": 1}, {**runs, "job_state": 0}),
+        modify({"name": "x"}, runs), modify({"min_nodes": 1}, {**runs, "account": "site", "admin_comment": None}),
+    )  # fmt: skip
+    assert (smaller.code, "keeps its size" in smaller.told[0]) == (2050, True)
+    assert {a.code for a in (waits, named, theirs)} == {0}
 
 
 def test_a_requeued_job_is_not_hurried_past_the_hub(at_door: Ask) -> None:

@@ -25,7 +25,7 @@ from fabrique.core.units import ceil_divide
 from fabrique.definitions.cluster import Cluster, ClusterPartition
 from fabrique.definitions.job_values import NotRead, permille
 from fabrique.engines.protocol import Observation
-from fabrique.engines.slurm.files.render import held_by_owner
+from fabrique.engines.slurm.files.render import HELD, held_by_owner
 from fabrique.engines.slurm.model import QueuedJob, Record, Tres, handle_of
 from fabrique.operate import decide
 from fabrique.operate.books import Books
@@ -107,7 +107,7 @@ class Intake:
         self._strays = {h: why for h, why in self._strays.items() if h in came}
         self._meet([c for h, c in came.items() if h not in self._rows and h not in self._strays], taken, now=now)
         self._follow(came, counted, taken, now=now)
-        taken.strays = dict(self._strays)
+        taken.strays = {**self._strays, **self._elsewhere(shown)}
         for handle, row in self._rows.items():
             one = intake.as_asked(came[handle], row, counted.get(handle))
             before = self._specs.get(handle) or specs.needs(row)
@@ -127,6 +127,12 @@ class Intake:
         taken.waiting = frozenset(h for h, c in came.items() if c.started_ms is None)
         self._farewell(door, came, now=now)
         return taken
+
+    def _elsewhere(self, shown: Sequence[QueuedJob]) -> dict[str, Reason]:
+        """Jobs that our door held, and that somebody moved out of what the hub serves: nobody releases them."""
+        ours = (job for job in shown if job.held and job.admin_comment == HELD)
+        away = (job for job in ours if partition_of(self.cluster, job.partition) is None)
+        return {job.handle: reason("quarantine.partition", partition=job.partition) for job in away}
 
     def _bounded(self, shown: Sequence[QueuedJob], counted: Collection[str]) -> list[QueuedJob]:
         """Arrays with how many of their tasks may run together. squeue leaves that out as long as tasks that wait are

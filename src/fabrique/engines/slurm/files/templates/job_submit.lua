@@ -10,6 +10,7 @@ local CONFIG = @CONFIG@
 local HELD, OWNER, LET_GO = "@HELD@", "@OWNER@", "@LET_GO@"
 local OPENED, OURS, RUN = "@OPENED@", "@OURS@", "@RUN@"
 local MOST_LINES = 200000
+local RUNNING = 1 -- Slurm's number of that state
 
 -- what interactive jobs took since the beat they were let in by: the hub has not seen them yet
 fabrique_taken = fabrique_taken or { beat = 0 }
@@ -38,6 +39,7 @@ local SAID = {
               "ce commentaire est illisible ; un consentement s’écrit : #fabrique tolerance: 10%%" },
   grown = { "this job may start at any moment: hold it first (scontrol hold), then change it",
             "ce travail peut démarrer à tout moment : retenez-le d’abord (scontrol hold), puis changez-le" },
+  resized = { "a job that runs keeps its size here", "un travail qui tourne garde sa taille ici" },
   parts = { "heterogeneous batch jobs can't be taken here; submit their parts as jobs of their own",
             "les travaux hétérogènes ne sont pas admis ici ; soumettez leurs parties séparément" },
   beyond = { "this job may draw %d W, and all that may be drawn now is %d W",
@@ -146,9 +148,16 @@ local function watts_of(ask, partition)
   return math.ceil(watts * CONFIG.pue_permille / 1000)
 end
 
--- The partitions a job may go to, by name: those asked, else the default one.
+-- The partition of the reservation that a job names, where that has one: Slurm takes it for a job that names none.
+local function reserved(job)
+  local name = text(field(job, "reservation"))
+  local there = name and field(field(slurm, "reservations") or {}, name)
+  return there and text(field(there, "partition"))
+end
+
+-- The partitions a job may go to, by name: those asked, else its reservation's, else the default one.
 local function partitions_of(job, list)
-  local names, wanted = {}, text(field(job, "partition"))
+  local names, wanted = {}, text(field(job, "partition")) or reserved(job)
   if wanted then
     for name in string.gmatch(wanted, "[^,]+") do names[#names + 1] = name end
   else
@@ -330,7 +339,8 @@ local function readable(comment)
 end
 
 local function submit(job, list, uid)
-  local names = ours_of(partitions_of(job, list))
+  local all = partitions_of(job, list)
+  local names = ours_of(all)
   if #names == 0 and units_in(field(job, "licenses")) == nil then return slurm.SUCCESS end
   local state = read_state()
   local account = string.lower(text(field(job, "account")) or text(field(job, "default_account")) or "")
@@ -344,6 +354,7 @@ local function submit(job, list, uid)
     return within(job, names, list, state)
   end
   if not readable(text(field(job, "comment"))) then return refuse("comment") end
+  if #names < #all then job.partition = table.concat(names, ",") end -- elsewhere it would run out of the hub's sight
   bound_nodes(job)
   if not license(job, names, list, state) then return refuse("choice") end
   if state == nil or silent(state) then
@@ -430,6 +441,11 @@ local function grows(change, job, names)
   return false
 end
 
+-- Whether the size of a job that runs would change: Slurm's accounting begins a second record then, for the same time.
+local function resizes(change, job)
+  return number(field(job, "job_state"), 32) == RUNNING and resized(change)
+end
+
 local function modify(change, job, list, uid)
   if CONFIG.hub_uids[uid] then return slurm.SUCCESS end
   local state = read_state()
@@ -444,6 +460,7 @@ local function modify(change, job, list, uid)
   end
   if moves(change, job) then return refuse("moved") end
   if not readable(text(field(change, "comment"))) then return refuse("comment") end
+  if resizes(change, job) then return refuse("resized") end
   if grows(change, job, ours_of(partitions_of(job, list))) then return refuse("grown") end
   bound_nodes(change, job)
   if not relicense(change, job, list, state) then return refuse("choice") end
