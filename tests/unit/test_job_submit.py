@@ -224,6 +224,16 @@ def test_a_heterogeneous_batch_job_is_refused(at_door: Ask) -> None:
     assert [a.code for a in srun] == [0, 0, 0, 2050]  # each part is let in as far as there is room
 
 
+def test_scrontab_is_refused(at_door: Ask) -> None:
+    """Slurm puts such a job back itself after each run, with the priority of its release."""
+    one, other, plain = at_door(
+        submit({"account": "p-1", "cron_job": True}), submit({"account": "site", "cron_job": True}),
+        submit({"account": "p-1", "cron_job": False}),
+    )  # fmt: skip
+    assert (one.code, "scrontab" in one.told[0], "cron_job" in one.set) == (2050, True, False)
+    assert (other.code, plain.code) == (0, 0)
+
+
 def test_under_all_a_stranger_is_told_so(at_door: Ask) -> None:
     (one,) = at_door(submit({"account": "site", **INTERACTIVE}), hold="all")
     assert (one.code, "site is not an account" in one.told[0]) == (2050, True)

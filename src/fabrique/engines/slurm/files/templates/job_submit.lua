@@ -44,6 +44,8 @@ local SAID = {
             "les travaux hétérogènes ne sont pas admis ici ; soumettez leurs parties séparément" },
   beyond = { "this job may draw %d W, and all that may be drawn now is %d W",
              "ce travail peut tirer %d W, et tout ce qui peut être tiré maintenant est de %d W" },
+  cron = { "scrontab can't be taken here: each of its runs would start without a turn; use cron with sbatch",
+           "scrontab n’est pas admis ici : chacun de ses départs se ferait hors tour ; utilisez cron avec sbatch" },
   choice = { "alternatives of licences can't be taken here", "des licences au choix ne sont pas admises ici" },
   broken = { "the submission could not be judged; tell the operators",
              "la soumission n’a pas pu être jugée ; prévenez les exploitants" },
@@ -354,6 +356,8 @@ local function submit(job, list, uid)
     return within(job, names, list, state)
   end
   if not readable(text(field(job, "comment"))) then return refuse("comment") end
+  local cron = field(job, "cron_job")
+  if cron and cron ~= 0 then return refuse("cron") end
   if #names < #all then job.partition = table.concat(names, ",") end -- elsewhere it would run out of the hub's sight
   bound_nodes(job)
   if not license(job, names, list, state) then return refuse("choice") end
