@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import http.client
+import logging
 import os
 import socket
 import sys
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from fabrique.language.say import Speaker
     from fabrique.operate.loop import Turn
 
+log = logging.getLogger("fabrique.loop")
 app = typer.Typer()
 ADDRESS = typer.Option("--address", help="Where the portal listens (else the deployment's).")
 PORT = typer.Option("--port", min=1, max=65_535, help="The portal's port (else the deployment's).")
@@ -54,7 +56,7 @@ def operate(call: Call, once: Annotated[bool, typer.Option("--once", help="One t
 
     stop = Event() if once else stop_on_signals()
     teller = Teller(desk)
-    made = open_loop(desk.here)
+    watch = Deployed(desk.here)
 
     def told(turn: Turn) -> None:
         teller.tell(turn)
@@ -62,7 +64,8 @@ def operate(call: Call, once: Annotated[bool, typer.Option("--once", help="One t
             stop.set()
 
     teller.say("started")
-    turning.run(made, stop, on_turn=told)
+    while not stop.is_set():
+        turning.run(open_loop(watch.here), stop, on_turn=told, until=watch.changed)
     teller.say("ended")
 
 
@@ -170,6 +173,35 @@ def answers(here: ThisHub, port: int) -> bool:
 
 
 # --- the loop -----------------------------------------------------------------------------------------------------
+
+
+class Deployed:
+    """What the deployment's file says, which an operator may change while the loop runs: a cap, a partition.
+
+    One that can't be read is told once, and what it said before holds.
+    """
+
+    def __init__(self, here: ThisHub) -> None:
+        self.here = here
+        self._told = ""
+
+    def changed(self) -> bool:
+        """Whether `here` is another than before. Raises `home.missing`."""
+        from fabrique.apps.this_hub import this_hub
+
+        try:
+            now = this_hub()
+        except FabriqueError as error:
+            if error.code == "home.missing":
+                raise
+            if str(error) != self._told:
+                log.warning("the deployment is not taken as it is now: %s", error)
+            self._told = str(error)
+            return False
+        if now.deployment == self.here.deployment:
+            return False
+        self.here = now
+        return True
 
 
 def open_loop(here: ThisHub) -> Any:

@@ -297,13 +297,22 @@ def _none_fits(ask: Asked) -> Reason:
     return ask.refusal or reason("refuse.no-budget-in-kind", kind=", ".join(ask.spec.kinds))
 
 
-def run(loop: Loop, stop: Event, *, every_s: float = 0.5, on_turn: Callable[[Turn], None] | None = None) -> None:
-    """Turns until `stop`. An engine or a database that is away is waited for; without its home the loop ends."""
+def run(
+    loop: Loop,
+    stop: Event,
+    *,
+    every_s: float = 0.5,
+    on_turn: Callable[[Turn], None] | None = None,
+    until: Callable[[], bool] = lambda: False,
+) -> None:
+    """Turns until `stop`, or `until` says so. What is away, engine or database, is waited for; without its home the
+    loop ends.
+    """
     from fabrique.core.admission.kernels import fast
 
     fast.load()  # before the lease: a machine that has never decided compiles for half a minute
     try:
-        while not stop.is_set():
+        while not (stop.is_set() or until()):
             begun = time.monotonic()
             try:
                 turn = loop.cycle()
