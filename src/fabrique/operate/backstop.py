@@ -28,6 +28,7 @@ from fabrique.engines.slurm.files import door
 from fabrique.engines.slurm.files.door import AccountRoom, PartitionRoom
 from fabrique.operate.ahead import is_ahead
 from fabrique.operate.cluster_files import full_licences
+from fabrique.operate.out_of_service import NOTHING, Away
 from fabrique.operate.provision import accounting_of
 
 log = logging.getLogger("fabrique.loop")
@@ -48,7 +49,7 @@ class Backstop:
         self._licences = door.NONE  # as they are in Slurm: no job is given more
         self._told = ""
 
-    def renew(self, runs: Sequence[Run], *, now: int) -> None:
+    def renew(self, runs: Sequence[Run], away: Away = NOTHING, *, now: int) -> None:
         """At the end of each turn in which the hub may act."""
         try:
             if has_passed(self._accounts_at, ACCOUNTS_MS, now=now) or self._lacks_some():
@@ -56,7 +57,7 @@ class Backstop:
             try:
                 self._keep_licences(now)
             finally:  # without licences the door still has to know what is free
-                room = rooms(self.here, self.cluster, runs)
+                room = rooms(self.here, self.cluster, runs, away)
                 door.write(self.path, now, self._accounts, room, self._licences)
         except (FabriqueError, OSError, ValueError) as error:
             self._tell(str(error))
@@ -87,11 +88,14 @@ class Backstop:
         self._told = why
 
 
-def rooms(here: ThisHub, cluster: Cluster, runs: Sequence[Run]) -> Iterator[PartitionRoom]:
+def rooms(here: ThisHub, cluster: Cluster, runs: Sequence[Run], away: Away = NOTHING) -> Iterator[PartitionRoom]:
     """What is free of each partition, under each of Slurm's names of it; what is released ahead takes nothing yet."""
     devices: dict[str, int] = defaultdict(int)
     cores: dict[str, int] = defaultdict(int)
-    watts = (here.cap_w or 0) - here.base_w
+    watts = (here.cap_w or 0) - here.base_w - away.watts
+    for block in away.blocks:
+        devices[block.partition] += block.milli_devices // MILLI
+        cores[block.partition] += block.milli_cores // 1000
     for run in (r for r in runs if not is_ahead(r)):
         spec = specs.needs(run.job)
         devices[run.partition] += spec.milli_devices // MILLI

@@ -24,6 +24,7 @@ from fabrique.core.units import HOUR_MS, Unit
 from fabrique.operate.ahead import is_ahead
 from fabrique.operate.books import Books
 from fabrique.operate.options import Asked, holds, lower_levels, most_held, options, power_bound
+from fabrique.operate.out_of_service import NOTHING, Away
 
 LOW = -1
 HOURS_AHEAD = 48
@@ -82,7 +83,16 @@ def _is_below_the_cap(here: ThisHub, spec: JobSpec, offer: fits.Offer) -> bool:
     return power_bound(here, spec, offer) <= here.cap_w - here.base_w
 
 
-def rows(here: ThisHub, asks: Sequence[Asked], runs: Sequence[Run], rules: Rules, books: Books, *, now: int) -> Rows:
+def rows(
+    here: ThisHub,
+    asks: Sequence[Asked],
+    runs: Sequence[Run],
+    rules: Rules,
+    books: Books,
+    away: Away = NOTHING,
+    *,
+    now: int,
+) -> Rows:
     """Everything that the decision is taken on under `rules`, for the jobs that may start at all."""
     possible = [a for a in asks if a.offers]
     allocations = sorted({str(a.job.allocation_id) for a in possible})
@@ -96,11 +106,12 @@ def rows(here: ThisHub, asks: Sequence[Asked], runs: Sequence[Run], rules: Rules
     return record.in_order(
         Rows(
             partitions=tuple(partitions.values()),
-            sites=(SiteRow(id=here.site, cap_w=here.cap_w, base_w=here.base_w),),
+            sites=(SiteRow(id=here.site, cap_w=here.cap_w, base_w=here.base_w + away.watts),),
             pools=tuple(PoolRow(id=p, share_ppm=s * powered_ppm(here) // PPM) for p, s in sorted(shares.items())),
             rooms=tuple(rooms),
             jobs=tuple(job_row(here, a, rules, books, now=now) for a in possible),
             runs=running,
+            blocks=tuple(block for block in away.blocks if block.partition in partitions),
             outlooks=_outlooks(here, now) if rules.defer and any(a.spec.start_by_ms for a in possible) else (),
         )
     )

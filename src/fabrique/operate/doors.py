@@ -22,6 +22,7 @@ from fabrique.operate.backstop import Backstop
 from fabrique.operate.ingest import Accounting, Ingest
 from fabrique.operate.intake import Door, Intake, Taken, admit_running, shown
 from fabrique.operate.observe import Sight, intent_of
+from fabrique.operate.out_of_service import NOTHING, HasNodes, OutOfService
 
 log = logging.getLogger("fabrique.loop")
 
@@ -48,6 +49,7 @@ class Doors:
         self.look_ahead_ms = 0
         self.ingest: Ingest | None = None
         self.backstop: Backstop | None = None
+        self._service: OutOfService | None = None
         cluster = here.deployment.cluster
         engine = engines.get(cluster.engine) if cluster else None
         if cluster is not None and isinstance(engine, Door):
@@ -55,9 +57,11 @@ class Doors:
             self.intake = Intake(here, cluster, project_of)
             self.ingest = Ingest(here, cluster, project_of) if isinstance(engine, Accounting) else None
             self.backstop = Backstop(here, cluster)
+            self._service = OutOfService(cluster, engine.nodes) if isinstance(engine, HasNodes) else None
             self.look_ahead_ms = cluster.look_ahead_s * 1000
         self.here = here
         self._taken = Taken()
+        self.away = NOTHING
         self._shows_at = 0.0
         self._told: dict[str, int] = {}  # what was told to start, and when
         self._order: list[str] = []  # of what was released ahead, as the engine was told
@@ -71,6 +75,7 @@ class Doors:
             return False
         try:
             self._taken = taken = self.intake.look(self.door, [r for r in runs if r.engine == self.name], now=now)
+            self.away = self._service.look(taken.others, now=now) if self._service else NOTHING
             for job, came in taken.running:
                 self._admit(job.pk, lambda job=job, came=came: admit_running(self.here, job, came, epoch, now=now))
             if taken.loose:
@@ -198,7 +203,7 @@ class Doors:
     def keep(self, runs: Sequence[Run], *, now: int) -> None:
         """What Slurm goes by when the hub is passed by, or away."""
         if self.backstop is not None:
-            self.backstop.renew(runs, now=now)
+            self.backstop.renew(runs, self.away, now=now)
 
     def show(self, sight: Sight) -> None:
         """Why each job waits, where the engine's own queue shows it; never more than a tenth of the loop's time."""

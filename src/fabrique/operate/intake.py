@@ -72,6 +72,7 @@ class Taken:
     held: list[str] = field(default_factory=list)  # handles that have a run here, and are held there
     changed: set[str] = field(default_factory=set)  # that have a run here, and ask for more than it was given
     waiting: frozenset[str] = frozenset()
+    others: list[QueuedJob] = field(default_factory=list)  # that run and have no row here
 
 
 class Intake:
@@ -124,6 +125,8 @@ class Intake:
                     taken.held.append(handle)
             elif one.started_ms is None and not one.held and handle not in counted:
                 taken.loose.append(handle)
+        runs_there = (job for job in shown if job.state in ("RUNNING", "SUSPENDED"))
+        taken.others = [job for job in runs_there if job.handle not in self._rows]
         taken.waiting = frozenset(h for h, c in came.items() if c.started_ms is None)
         self._farewell(door, came, now=now)
         return taken

@@ -199,7 +199,7 @@ class Loop:
         rules = replace(self.rules or rules_in_force(self.here, now), observe_only=state.observe_only)
         cycle.waits([(a.job, _none_fits(a), None) for a in asks.values() if not a.offers], now=now)
         deciding = self._deciding_under(epoch, state, now)
-        rows = decide.rows(self.here, list(asks.values()), runs, rules, books, now=now)
+        rows = decide.rows(self.here, list(asks.values()), runs, rules, books, self._doors.away, now=now)
         plan = deciding.plan(rows, rules, now)
         if plan is None:
             return ()
