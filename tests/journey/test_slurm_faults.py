@@ -60,7 +60,7 @@ def test_a_dead_controller_a_dead_node_and_hands_behind_our_back(slurm_hub: Slur
             stream.running(job)
         waits = stream.one(alice, "-N", "3", "--exclusive", "--gres=gpu:8", seconds=2)
         until(lambda: hub.shown(waits, "Comment").startswith("fabrique: "), 30, hub.log)
-        released = stream.one(bob, "-c1", "-w", "gpu03", "--exclusive", seconds=1)  # there is room, but not there
+        released = stream.one(bob, "-c95", "-w", "gpu03", seconds=1)  # there is room, but not there
         until(lambda: hub.shown(released, "Reason") == "Resources", 30, hub.log)
         lab.run("scontrol", "requeue", str(runs))
         lab.run("scancel", str(ends), user=bob.login)
