@@ -98,6 +98,14 @@ def test_install_gives_the_door_a_first_file_and_leaves_the_hub_s(bench: Cluster
     assert state.read_text() == told != ""
 
 
+def test_a_hub_that_starts_while_the_accounting_is_away_says_the_licences_that_were(bench: ClusterBench) -> None:
+    """Else each job that comes meanwhile would hold none, and whatever goes round the hub would not be bound by it."""
+    kept = backstop.Backstop(bench.here, CLUSTER)
+    door.write(kept.path, 0, [], [], door.Licences(190, 100))
+    backstop.Backstop(bench.here, CLUSTER).renew([], now=T0)  # no accounting answers here
+    assert door.licences(kept.path) == door.Licences(190, 100)
+
+
 def test_licences_are_whole_ones_above_the_idle_nodes() -> None:
     assert full_licences(CLUSTER) == 190
     assert full_licences(CLUSTER.model_copy(update={"licence_w": 7})) == 2_714

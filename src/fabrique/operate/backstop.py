@@ -46,7 +46,7 @@ class Backstop:
         self.path = Path(here.home) / door.STATE
         self._accounts: list[AccountRoom] = []
         self._accounts_at = self._licences_at = -LICENCES_MS
-        self._licences = door.NONE  # as they are in Slurm: no job is given more
+        self._licences = door.licences(self.path)  # as they are in Slurm, or were said to be: no job is given more
         self._told = ""
 
     def renew(self, runs: Sequence[Run], away: Away = NOTHING, *, now: int) -> None:
