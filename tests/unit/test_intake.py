@@ -22,6 +22,7 @@ from fabrique.engines.protocol import Observation
 from fabrique.engines.slurm.files.render import HELD, LET_GO, OWNER
 from fabrique.engines.slurm.model import Node, Tres
 from fabrique.operate import readopt
+from fabrique.operate.why import why
 
 H100 = unit("acc-ms:h100-sxm")
 pytestmark = pytest.mark.django_db
@@ -139,6 +140,8 @@ def test_what_is_drained_or_taken_by_others_is_given_to_nobody(bench: ClusterBen
     bench.turn()
     assert bench.slurm.released == [bench.slurm.queue[2].handle]  # of eight, four and one are away
     assert bench.row("3").reason["code"] == "wait.accelerators"
+    told = why(bench.here, bench.row("3"), now=bench.now)  # who asks is told what the loop knew
+    assert told is not None and told.reason is not None and told.reason.code == "wait.accelerators"
     lines = (bench.here.home / "slurm" / "door").read_text().splitlines()
     free_w = 20_000 - 2 * 500 - (600 + 2 * 4) - 1_300  # others' own, then two devices and four cores in licences
     assert f"partition gpu 1 26 {free_w}" in lines

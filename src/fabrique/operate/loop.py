@@ -25,7 +25,7 @@ from fabrique.core.errors import FabriqueError
 from fabrique.core.job import JobState
 from fabrique.core.reasons import Reason, reason
 from fabrique.engines.protocol import Engine
-from fabrique.operate import act, ahead, decide, duties, settle
+from fabrique.operate import act, ahead, decide, duties, out_of_service, settle
 from fabrique.operate.books import Books
 from fabrique.operate.deciding import Deciding, rules_in_force
 from fabrique.operate.doors import Doors
@@ -203,7 +203,7 @@ class Loop:
         plan = deciding.plan(rows, rules, now)
         if plan is None:
             return ()
-        cycle.remember(deciding.kept())
+        cycle.remember({**deciding.kept(), out_of_service.KEPT: self._doors.away.as_json()})
         for stop in plan.preempts:
             self._preempt(stop, runs, epoch)
         starting = Starting(self.here, self.engines, runs, sight.silent, books, now)

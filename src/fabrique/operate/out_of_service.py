@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Protocol, runtime_checkable
 
 from fabrique.core.admission.state import BlockRow
 from fabrique.core.clock import has_passed
@@ -33,8 +33,21 @@ class Away:
     blocks: tuple[BlockRow, ...] = ()
     watts: int = 0
 
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
 
 NOTHING: Final = Away()
+KEPT: Final = "away"  # in what the loop remembers
+
+
+def kept(decided: Mapping[str, Any]) -> Away:
+    """What the loop knew when it decided last; nothing where that can't be read."""
+    try:
+        told = decided[KEPT]
+        return Away(tuple(BlockRow(**block) for block in told["blocks"]), int(told["watts"]))
+    except (KeyError, TypeError, ValueError):
+        return NOTHING
 
 
 class OutOfService:

@@ -19,7 +19,7 @@ from fabrique.core.admission.rules import Rules
 from fabrique.core.admission.state import JobRow
 from fabrique.core.energy import extended_walltime
 from fabrique.core.job import MILLI, JobSpec, JobState
-from fabrique.operate import decide
+from fabrique.operate import decide, out_of_service
 from fabrique.operate.books import Books
 from fabrique.operate.deciding import history_of, rules_in_force
 from fabrique.operate.options import Asked
@@ -39,7 +39,8 @@ def why(here: ThisHub, job: Job, *, now: int) -> Explained | None:
     if own is None:
         return None
     rules = replace(rules_in_force(here, now), observe_only=state.observe_only)
-    rows = decide.rows(here, asks, cycle.live_runs(), rules, books, now=now)
+    away = out_of_service.kept(state.decided)
+    rows = decide.rows(here, asks, cycle.live_runs(), rules, books, away, now=now)
     history = decisions.passed(Memory(history_of(state.decided, now)), rows, rules, now)
     row = next(r for r in rows.jobs if r.id == str(job.number))
     walltimes = told.shorter(row, decisions.step(rows, rules, now, history), rows, now)
