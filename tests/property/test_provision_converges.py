@@ -44,6 +44,7 @@ def hands(draw: st.DrawFn) -> list[tuple[str, str, Any]]:
     acts = st.one_of(
         st.tuples(st.just("close"), st.sampled_from(PROJECTS), st.sampled_from(("grpjobs", "grpsubmitjobs"))),
         st.tuples(st.just("seat"), st.sampled_from(PROJECTS), st.sampled_from(LOGINS)),
+        st.tuples(st.just("qos"), st.sampled_from(PROJECTS), st.sampled_from(LOGINS)),
         st.tuples(st.just("drop"), st.sampled_from(PROJECTS), st.sampled_from(LOGINS)),
         st.tuples(st.just("default"), st.sampled_from(("site", *PROJECTS)), st.sampled_from(LOGINS)),
         st.tuples(st.just("minutes"), st.sampled_from(PROJECTS), st.sampled_from(("cpu", "gres/gpu"))),
@@ -61,6 +62,8 @@ def by_hand(book: Book, acts: list[tuple[str, str, Any]]) -> None:
             account[what] = "0"
         elif act == "seat":
             book.run(["-i", "add", "user", f"name={what}", f"account={name}", "cluster=lab"])
+        elif act == "qos" and what in account["users"]:
+            account["users"][what]["qos"] = ["normal"]
         elif act == "drop" and account["users"].pop(what, None) is not None and book.state["users"].get(what) == name:
             book.state["users"][what] = ""
         elif act == "default" and what in account["users"]:

@@ -67,7 +67,10 @@ class Book:
         qos, default = ",".join(self._qos_of(name)), a.get("defaultqos", "")
         own = [_minutes(a), a.get("grpjobs", ""), a.get("grpsubmitjobs", ""), "", "", _clock(a), qos, default]
         seats = [
-            [name, login, "", "", "", "", "", s.get("maxjobs", ""), s.get("maxsubmitjobs", ""), "", qos, default]
+            [
+                *(name, login, "", "", "", "", "", s.get("maxjobs", ""), s.get("maxsubmitjobs", ""), ""),
+                *(",".join(s.get("qos") or qos.split(",")), default),
+            ]
             for login, s in a["users"].items()
         ]
         return [[name, "", "", a["parent"], *own], *seats]
@@ -165,6 +168,8 @@ class Book:
                         minutes[tres] = int(number)
             elif key in ("flags", "flags+"):
                 row["nodecay"] = value == "NoDecay"
+            elif key == "qos" and not value:
+                row.pop("qos", None)  # as the account has it
             elif key == "qos":
                 if not set(value.split(",")) <= set(self.state["qos"]):
                     raise RefusedError(f"unknown QOS {value}")

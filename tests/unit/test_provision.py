@@ -14,7 +14,7 @@ from fabrique.core import drift, naming
 from fabrique.core.booking import Exhaustion, Policy
 from fabrique.core.errors import FabriqueError
 from fabrique.core.provision import Allocation, Found, Grant, Member, Site, Unseated, Wanted, desired
-from fabrique.core.provision_plan import AddAccount, Left, SetAccount, SetDefault, SetUsers, changes
+from fabrique.core.provision_plan import AddAccount, Left, SetAccount, SetDefault, SetUsers, ShareQos, changes
 from fabrique.core.units import HOUR_MS, Unit
 from fabrique.engines.slurm.administer import Accounting, arguments
 
@@ -208,6 +208,23 @@ def test_the_sites_own_limits_stay_and_ours_are_set_again() -> None:
     found = applied(book, want)
     assert found.qos["p-1-union"].limits.minutes == {"gres/gpu:h100": 6000}
     assert found.qos["p-1-union"].decays is False
+
+
+def test_a_user_s_own_qos_is_a_way_round_the_budget_and_is_taken_back() -> None:
+    book = Book()
+    want = wanted(allocation(), allocation("p-2", qos=""), members={"p-1": ["alice", "bob"], "p-2": ["alice"]})
+    applied(book, want)
+    for account in ("p-1", "p-2"):  # where the site gives no QoS of ours, they are its own affair
+        book.state["accounts"][account]["users"]["alice"] |= {"qos": ["normal", "p-1-union"]}
+    slurm = InProcess(book)
+    assert changes(want, slurm.read()).changes == (ShareQos("p-1", ("alice",), ("p-1-union",)),)
+    (found,) = drift.drift(want, want, slurm.read())[0]
+    assert found == drift.Drift(
+        drift.Step("user", "alice", "p-1 qos", "p-1-union", "normal,p-1-union"), mended="p-1-union"
+    )
+    applied(book, want)
+    assert changes(want, slurm.read()).changes == ()
+    assert "qos" not in book.state["accounts"]["p-1"]["users"]["alice"]
 
 
 def test_a_name_outside_our_account_is_never_touched() -> None:

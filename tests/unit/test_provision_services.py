@@ -134,6 +134,20 @@ def test_names_given_stay_when_the_rule_changes(tmp_path: Path, operator: Person
     assert services.place_of("lab", second.id) == (f"x-{second.project.code}", None)
 
 
+def test_a_rule_for_qos_that_comes_later_gives_them_to_what_has_none(tmp_path: Path, operator: Person) -> None:
+    sacctmgr.install(tmp_path)
+    a = project("ana", "ana")
+    code = a.project.code
+    provision.apply(hub(tmp_path, qos=""), operator, now=T0)
+    assert services.place_of("lab", a.id) == (code, None)
+    done = provision.apply(hub(tmp_path), operator, now=T0)
+    assert (services.place_of("lab", a.id), done.refused) == ((code, f"{code}-startup"), [])
+    assert book(tmp_path)["qos"][f"{code}-startup"]["grptresmins"] == {"cpu": 600}
+    account = book(tmp_path)["accounts"][code]
+    assert (account["qos"], account["grptresmins"]) == ([f"{code}-startup"], {})
+    assert provision.prepare(hub(tmp_path), operator, now=T0).plan.changes == ()
+
+
 def test_two_projects_never_share_a_name(tmp_path: Path, operator: Person) -> None:
     sacctmgr.install(tmp_path)
     a, b = project("ana", "ana"), project("bea", "bea")

@@ -21,6 +21,7 @@ from fabrique.core.provision_plan import (
     SetDefault,
     SetQos,
     SetUsers,
+    ShareQos,
     changes,
 )
 
@@ -92,6 +93,10 @@ def _steps(change: Change, found: Found) -> Iterator[Step]:
             there_users = found.accounts[account].users if account in found.accounts else {}
             for login in logins:
                 yield Step("user", login, account, _seat(there_users.get(login, False)), _seat(closed))
+        case ShareQos(account, logins, qos):
+            for login in logins:
+                had = found.accounts[account].apart.get(login, ())
+                yield Step("user", login, f"{account} qos", ",".join(had) or None, ",".join(qos))
         case SetDefault(login, account):
             yield Step("default", login, "account", found.defaults.get(login), account)
 

@@ -83,7 +83,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """`qos` empty: as its parent has it. `users` says of each whether their seat is closed."""
+    """`qos` empty: as its parent has it. `users` says of each whether their seat is closed.
+
+    `apart`: the QoS of users who have others than the account. A hand gave them; no budget of ours counts what runs so.
+    """
 
     name: str
     parent: str
@@ -91,6 +94,7 @@ class Account:
     qos: tuple[str, ...] = ()
     default_qos: str = ""
     users: Mapping[str, bool | None] = field(default_factory=dict)
+    apart: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,12 +70,21 @@ class SetUsers:
 
 
 @dataclass(frozen=True, slots=True)
+class ShareQos:
+    """From now on these users have the account's QoS, which are `qos`."""
+
+    account: str
+    logins: tuple[str, ...]
+    qos: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SetDefault:
     login: str
     account: str
 
 
-Change = AddQos | AddAccount | SetQos | SetAccount | AddUsers | SetUsers | SetDefault
+Change = AddQos | AddAccount | SetQos | SetAccount | AddUsers | SetUsers | ShareQos | SetDefault
 Why = Literal["outside", "stranger", "stranger-user"]
 
 
@@ -182,6 +191,8 @@ def _seats(wanted: Account, found: Found) -> Iterator[Change]:
         yield AddUsers(wanted.name, new)
     if back:
         yield SetUsers(wanted.name, back, closed=False)
+    if wanted.name in found.accounts and wanted.qos and (apart := found.accounts[wanted.name].apart):
+        yield ShareQos(wanted.name, tuple(sorted(apart)), wanted.qos)
     gone = tuple(sorted(u for u, shut in there.items() if u not in wanted.users and shut is not True))
     if gone and not wanted.limits.closed:
         yield SetUsers(wanted.name, gone, closed=True)

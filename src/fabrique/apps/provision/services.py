@@ -47,7 +47,7 @@ def names(engine: str, rules: Naming, taken: Taken, *, units: Collection[Unit], 
     """Those given, and for what has none yet those that the rules give; nothing is written.
 
     An allocation that has no time on the engine (`units`), or has not begun, or ended before it was ever given a
-    name, gets none. Raises `provision.rule`.
+    name, gets none; one that has no QoS gets it once there is a rule. Raises `provision.rule`.
     """
     found = GivenName.objects.filter(engine=engine)
     accounts = {n.name: _owner(n) for n in found if n.sort == NameSort.ACCOUNT}
@@ -63,7 +63,8 @@ def names(engine: str, rules: Naming, taken: Taken, *, units: Collection[Unit], 
             base = clean(f"{rules.parent}-{a.pool}", rules.longest)
             others = set(taken.accounts) - set(taken.below)
             pools[a.pool] = _take(base, f"pool:{a.pool}", accounts, others, rules)
-        if a.id in places:
+        mine, qos = places.get(a.id, ("", ""))
+        if mine and (qos or not rules.qos):
             continue
         words = {
             "project": a.project.code,
@@ -72,7 +73,7 @@ def names(engine: str, rules: Naming, taken: Taken, *, units: Collection[Unit], 
             "organisation": a.project.organisation.name,
         }
         owner = f"project:{a.project_id}"
-        mine = _take(fill(rules.account, words, rules.longest), owner, accounts, taken.accounts, rules)
+        mine = mine or _take(fill(rules.account, words, rules.longest), owner, accounts, taken.accounts, rules)
         qos = _take(fill(rules.qos, words, rules.longest), owner, budgets, taken.qos, rules) if rules.qos else ""
         places[a.id] = (mine, qos)
     return Names(places, pools)
@@ -85,17 +86,22 @@ def keep(engine: str, given: Names, *, now: int) -> None:
         GivenName.objects.get_or_create(
             engine=engine, sort=NameSort.ACCOUNT, name=name, defaults={"pool": pool, "given_ms": now}
         )
-    known = set(Place.objects.filter(engine=engine).values_list("allocation_id", flat=True))
-    for a in Allocation.objects.filter(id__in=set(given.places) - known):
+    there = {p.allocation_id: p for p in Place.objects.filter(engine=engine)}
+    for a in Allocation.objects.filter(id__in=set(given.places)):
         mine, qos = given.places[a.id]
-        rows = [
-            GivenName.objects.get_or_create(
-                engine=engine, sort=sort, name=name, defaults={"project_id": a.project_id, "given_ms": now}
-            )[0]
-            for sort, name in ((NameSort.ACCOUNT, mine), (NameSort.QOS, qos))
-            if name
-        ]
-        Place.objects.create(engine=engine, allocation=a, account=rows[0], qos=rows[1] if qos else None)
+        place = there.get(a.id)
+        if place is None:
+            place = Place(engine=engine, allocation=a, account=_given(engine, NameSort.ACCOUNT, mine, a, now))
+        if qos and place.qos_id is None:
+            place.qos = _given(engine, NameSort.QOS, qos, a, now)
+        elif place.pk is not None:
+            continue
+        place.save()
+
+
+def _given(engine: str, sort: NameSort, name: str, a: Allocation, now: int) -> GivenName:
+    made = {"project_id": a.project_id, "given_ms": now}
+    return GivenName.objects.get_or_create(engine=engine, sort=sort, name=name, defaults=made)[0]
 
 
 def place_of(engine: str, allocation: UUID) -> tuple[str, str | None] | None:

@@ -26,6 +26,7 @@ from fabrique.core.provision_plan import (
     SetDefault,
     SetQos,
     SetUsers,
+    ShareQos,
 )
 from fabrique.engines.slurm.model import LICENCE_SERVER
 
@@ -127,15 +128,21 @@ class Accounting:
     def _accounts(self, unread: list[str]) -> dict[str, Account]:
         accounts: dict[str, Account] = {}
         users: dict[str, dict[str, list[bool | None]]] = {}
+        theirs: dict[str, dict[str, set[str]]] = {}
         for row in self._show(["assoc", f"cluster={self.cluster}", f"format={_ASSOC}"], 12, unread):
             account, user, _, parent, minutes, jobs, submits, most_jobs, most_submits, wall, qos, default = row
             if user:  # one row for each partition, where the site seats people by partition
                 users.setdefault(account, {}).setdefault(user, []).append(_closed(most_jobs, most_submits))
+                theirs.setdefault(account, {}).setdefault(user, set()).update(filter(None, qos.split(",")))
             else:
                 limits = Limits(_minutes(minutes), _wall(wall), _closed(jobs, submits))
                 accounts[account] = Account(account, parent, limits, tuple(filter(None, qos.split(","))), default)
         return {
-            name: replace(found, users={u: _together(seats) for u, seats in users.get(name, {}).items()})
+            name: replace(
+                found,
+                users={u: _together(seats) for u, seats in users.get(name, {}).items()},
+                apart={u: tuple(sorted(own)) for u, own in theirs.get(name, {}).items() if own != set(found.qos)},
+            )
             for name, found in accounts.items()
         }
 
@@ -209,6 +216,8 @@ def arguments(change: Change, cluster: str) -> list[str]:
             jobs, submits = _SHUT if closed else _OPEN
             where = [_named(*logins), f"account={_word(account)}", of]
             return ["modify", "user", "where", *where, "set", f"MaxJobs={jobs}", f"MaxSubmitJobs={submits}"]
+        case ShareQos(account, logins, _):
+            return ["modify", "user", "where", _named(*logins), f"account={_word(account)}", of, "set", "QOS="]
         case SetDefault(login, account):
             return ["modify", "user", "where", _named(login), of, "set", f"DefaultAccount={_word(account)}"]
 
