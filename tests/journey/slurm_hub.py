@@ -133,7 +133,8 @@ class SlurmHub:
         found = {user.account: Counter[str]() for user in self.users}
         for row in self.sacct(since_s):
             if row["Account"] in found and row["NodeList"] not in ("", "None assigned"):
-                _add(found[row["Account"]], row["AllocTRES"], int(row["ElapsedRaw"]))
+                before = _instant(row["Submit"]) - _instant(row["Start"])  # of a resized job: another row has that
+                _add(found[row["Account"]], row["AllocTRES"], int(row["ElapsedRaw"]) - max(before, 0))
         return found
 
     def by_controller(self, since_s: float) -> dict[str, Counter[str]]:
@@ -223,6 +224,10 @@ class Books:
 
     def agrees_with(self, by_account: Mapping[str, Mapping[str, int]]) -> bool:
         return self.charged == {account: dict(sums) for account, sums in by_account.items()}
+
+
+def _instant(written: str) -> int:
+    return int(time.mktime(time.strptime(written, SLURMS)))
 
 
 def _add(sums: Counter[str], tres: str, seconds: int) -> None:

@@ -34,7 +34,9 @@ def ids(hub: SlurmHub) -> str:
 
 
 def test_twenty_jobs_that_end_in_every_way_reconcile_to_the_second(hub: SlurmHub) -> None:
-    """Half of them while no loop runs; a node dies under one, one is requeued, tasks of an array, two nodes."""
+    """Half of them while no loop runs; a node dies under one, one is requeued, one gives back a node while it runs,
+    tasks of an array, two nodes.
+    """
     since = time.time()
     alice, bob = hub.users
     one = ("--gres=gpu:h100:1", "-t", "2")
@@ -48,10 +50,12 @@ def test_twenty_jobs_that_end_in_every_way_reconcile_to_the_second(hub: SlurmHub
     cancelled = hub.sbatch(bob, *one, script="sleep 60")
     requeued = hub.sbatch(alice, "--requeue", *one, script='sleep "${SLURM_RESTART_COUNT:-60}"')
     doomed = hub.sbatch(alice, "--no-requeue", "-w", hub.lab.nodes[2], *one, script="sleep 60")
-    running = (doomed, requeued, cancelled)
+    shrunk = hub.sbatch(alice, "-w", ",".join(hub.lab.nodes[:2]), "-N", "2", *one, script="sleep 12")
+    running = (doomed, requeued, cancelled, shrunk)
     with hub.operating():
         until(lambda: all(hub.shown(job, "State") == "RUNNING" for job in running), 60, lambda: _queue(hub))
         time.sleep(2)  # a run of no second would be charged, and refunded, nothing
+        hub.lab.run("scontrol", "update", f"JobId={shrunk}", "NumNodes=1")
         hub.lab.node_kill(hub.lab.nodes[2])
         hub.lab.run("scontrol", "requeue", str(requeued))
         hub.lab.run("scancel", str(cancelled))

@@ -87,6 +87,35 @@ def test_each_attempt_of_a_requeued_job_is_a_run(bench: ClusterBench) -> None:
     assert charged(bench) == 35_000
 
 
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_job_that_is_resized_while_it_runs_is_charged_for_what_it_had_when(bench: ClusterBench, seen: bool) -> None:
+    """Two records: four devices for 4 s, then two of them for 36 s. Slurm's own second one starts when the job did."""
+    four, two = (Tres(cores=1, nodes=1, gpus={"": n}) for n in (4, 2))
+    bench.turn()
+    started = bench.now // 1000 * 1000
+    resized = started + 4_000
+    if seen:
+        bench.slurm.sbatch(7, given=four, asked=four)
+        bench.slurm.starts(7, started)
+        bench.turn()
+    bench.slurm.ran(7, started, 4_000, state="RESIZING", exit_code=None, given=four)
+    rest: dict[str, Any] = {"submitted_ms": resized, "given": two, "ended_ms": started + 40_000}
+    if seen:  # the accounting says that it runs, under a name that the queue does not have: no runaway
+        open_one = bench.slurm.ran(7, started, 30_000, **{**rest, "state": "RUNNING", "ended_ms": None})
+        later(bench)
+        later(bench, RUNAWAY_MS)
+        assert EngineRecord.objects.get(key=open_one.key).reason == {}
+        bench.slurm.ends(7, started + 40_000, exit_code=0)
+    bench.slurm.ran(7, started, 36_000, **rest)
+    bench.turn(60_000)
+    for _ in range(2):
+        later(bench)
+    assert charged(bench) == 4 * 4_000 + 2 * 36_000
+    assert (bench.row("7").status, Job.objects.count(), Run.objects.count()) == ("completed", 1, 2)
+    assert {r.state for r in EngineRecord.objects.all()} == {RecordState.BOOKED}
+    assert verify().ok
+
+
 def test_tasks_of_an_array_are_jobs_of_their_own(bench: ClusterBench) -> None:
     for task in range(3):
         bench.slurm.ran(50 + task, T0, 1_000 * (task + 1), array_id=50, array_task=task)

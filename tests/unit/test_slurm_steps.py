@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fabrique.engines.slurm import rows
+from fabrique.engines.slurm import documents, ends, rows
 from fabrique.engines.slurm.model import Record
 
 FIELDS = [rows.DETAIL, *rows.RECORDS]
@@ -37,3 +37,25 @@ def test_a_job_on_two_nodes_is_not_told_by_the_first() -> None:
 
 def test_without_steps_nothing_is_told() -> None:
     assert read(JOB).energy_mj is None
+
+
+RESIZED = JOB.replace("COMPLETED|1795995147|1795995147|1795995149|1795995154", "{}|{}|1795995149|1795995149|{}")
+
+
+def test_what_a_resize_leaves_of_a_job_counts_from_the_resize() -> None:
+    """As 22.05 wrote it: the second record was submitted at the resize, and started when the job was."""
+    first = read(RESIZED.format("RESIZING", 1795995147, 1795995154))
+    rest = read(RESIZED.format("COMPLETED", 1795995154, 1795995189).replace("|||5|", "|||40|"))
+    assert (first.state, ends.has_ended(first), first.elapsed_ms, first.is_rest) == ("RESIZING", True, 5_000, False)
+    assert (rest.state, rest.elapsed_ms, rest.is_rest) == ("COMPLETED", 35_000, True)
+    assert first.key != rest.key and first.handle != rest.handle
+
+
+def test_rest_says_the_same_of_it() -> None:
+    times = {"submission": 1795995147, "start": 1795995149, "end": 1795995154, "elapsed": 5}
+    whole = {"job_id": 1, "cluster": "lab", "name": "wrap", "state": {"current": "RESIZING"}, "time": times}
+    first = documents.record(whole)
+    times = {"submission": 1795995154, "start": 1795995149, "end": 1795995189, "elapsed": 40}
+    rest = documents.record({**whole, "state": {"current": ["COMPLETED"]}, "time": times})
+    assert (first.state, ends.has_ended(first), first.elapsed_ms) == ("RESIZING", True, 5_000)
+    assert (rest.elapsed_ms, rest.is_rest) == (35_000, True)

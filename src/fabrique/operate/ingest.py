@@ -125,7 +125,8 @@ class Ingest:
     ) -> Counter[str]:
         """Oldest first: a job's attempts in their order."""
         engine, done = self.cluster.engine, Counter[str]()
-        in_order = sorted({r.key: r for r in found}.values(), key=lambda r: (r.submitted_ms, r.started_ms or 0, r.key))
+        every = [*_parts(accounting, found), *found]
+        in_order = sorted({r.key: r for r in every}.values(), key=lambda r: (r.submitted_ms, r.started_ms or 0, r.key))
         kept = records.known(engine, [r.key for r in in_order])
         fresh = [r for r in in_order if not _is_settled(kept.get(r.key), r)]
         todo: list[Record | Unread] = [*self._with_energy(accounting, fresh), *unread]
@@ -230,7 +231,7 @@ class Ingest:
         assert offer is not None  # noqa: S101 - `told` found it
         came = came_of(self.cluster, r, partition, handle)
         with acts.apart():
-            job = self._job(came, project, now=now)
+            job = self._job(came, project, same=r.is_rest, now=now)
             if isinstance(job, Reason):
                 return job
             ask = Asked(job, came.spec, (offer,), None)
@@ -240,10 +241,12 @@ class Ingest:
         shelf.keep(r.key, r.raw, RecordState.BOOKED, run=run)
         return "booked"
 
-    def _job(self, came: intake.Came, project: Project, *, now: int) -> Job | Reason:
-        """The row of its job: a new one, or the one of its other attempts, whose last this may be."""
+    def _job(self, came: intake.Came, project: Project, *, same: bool, now: int) -> Job | Reason:
+        """The row of its job: a new one, or the one of its other attempts, whose last this may be. `same`: it is known
+        to be of the last of that id.
+        """
         job = intake.known(self.cluster.engine, [came.outside_id]).get(came.outside_id)
-        if job is None or intake.is_another(job, came):
+        if job is None or (not same and intake.is_another(job, came)):
             return intake.take_in([came], {came.handle: project}, now=now)[came.handle]
         if job.handle != came.handle and _submitted(job.handle) < came.submitted_ms // 1000 and not _lives(job):
             intake.renew(job, came, now=now)
@@ -267,12 +270,14 @@ class Ingest:
         if not running:
             return
         try:
-            shown = {handle_of(job) for job in accounting.arrivals()}
+            queue = {job.job_id: job for job in accounting.arrivals()}
         except FabriqueError:
             return  # a queue that does not answer proves nothing
+        shown = {handle_of(job) for job in queue.values()}
         gone = {}
         for key, r in running.items():
-            if r.handle in shown:
+            there = queue.get(r.job_id)
+            if r.handle in shown or (r.is_rest and there is not None and there.submitted_ms < r.submitted_ms):
                 self._missing.pop(key, None)
             elif now - (since := self._missing.setdefault(key, now)) >= RUNAWAY_MS:
                 gone[key] = since
@@ -284,6 +289,11 @@ class Ingest:
                     why = reason("quarantine.runaway", since=since)
                     shelf.keep(key, bytes(row.raw), RecordState.OPEN, run=row.run, why=why)
             shelf.write()
+
+
+def _parts(accounting: Accounting, found: Sequence[Record]) -> Sequence[Record]:
+    """What jobs that were resized ran before: it ended then, which may be long before the window."""
+    return accounting.detailed({r.job_id for r in found if r.is_rest and ends.has_ended(r)})
 
 
 def _key(one: Record | Unread) -> str:

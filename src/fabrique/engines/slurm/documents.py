@@ -126,6 +126,8 @@ def record(one: Element) -> Record:
     code, sent = words.exit_of(one.get("exit_code"))
     if word.state == "FAILED" and not code and not sent:
         code = None  # 0.0.38 says SUCCESS of every job that no signal ended
+    submitted = words.needed(words.instant_ms(times.get("submission")), "submission")
+    started = words.instant_ms(times.get("start"))
     task = words.number(array.get("task_id"))
     by = one.get("kill_request_user")
     exclusive = one.get("exclusive")
@@ -139,13 +141,13 @@ def record(one: Element) -> Record:
         account=_text(one, "account"),
         qos=_text(one, "qos"),
         partition=_text(one, "partition"),
-        # a run that a requeue ended is over, whatever becomes of the job
-        state="REQUEUED" if "REQUEUED" in word.flags else word.state,
-        submitted_ms=words.needed(words.instant_ms(times.get("submission")), "submission"),
+        # a run that a requeue or a resize ended is over, whatever becomes of the job
+        state=next((said for said in ("REQUEUED", "RESIZING") if said in word.flags), word.state),
+        submitted_ms=submitted,
         eligible_ms=words.instant_ms(times.get("eligible")),
-        started_ms=words.instant_ms(times.get("start")),
+        started_ms=started,
         ended_ms=words.instant_ms(times.get("end")),
-        elapsed_ms=words.count(times.get("elapsed")) * 1000,
+        elapsed_ms=words.elapsed_ms(times.get("elapsed"), submitted, started),
         limit_ms=words.minutes_ms(times.get("limit")),
         nodes=names.nodes("" if one.get("nodes") == "None assigned" else _text(one, "nodes")),
         asked=tres.listed(resources.get("requested")),

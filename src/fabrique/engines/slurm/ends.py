@@ -17,6 +17,7 @@ _CAUSES: Final[dict[str, Cause]] = {
     "BOOT_FAIL": "node-failed",
     "PREEMPTED": "preempted",
     "REQUEUED": "preempted",
+    "RESIZING": "preempted",  # it went on at another size, which is another record
     "CANCELLED": "cancelled",
 }
 

@@ -139,7 +139,7 @@ class Record:
     eligible_ms: int | None = None
     started_ms: int | None
     ended_ms: int | None
-    elapsed_ms: int  # whole seconds, as Slurm counts it
+    elapsed_ms: int  # whole seconds, as Slurm counts it; of the rest of a resized job, those since the resize
     limit_ms: int | None = None
     nodes: tuple[str, ...] = ()
     asked: Tres = Tres()
@@ -156,6 +156,11 @@ class Record:
     comment: str = ""
     admin_comment: str = ""
     raw: bytes = b""
+
+    @property
+    def is_rest(self) -> bool:
+        """Whether it is what was left of a job that was resized while it ran."""
+        return self.started_ms is not None and self.started_ms < self.submitted_ms
 
     @property
     def key(self) -> str:

@@ -145,8 +145,11 @@ def _record_or_step(row: Row, raw: bytes) -> Record | tuple[int, int, int | None
 
 def record(row: Row, raw: bytes) -> Record:
     """Raises ValueError."""
-    # a run that a requeue ended is over, whatever becomes of the job: in the queue the same word means that it waits
-    word = words.JobWord("REQUEUED") if row["State"].strip() == "REQUEUED" else words.job_state(row["State"])
+    # a run that a requeue or a resize ended is over, whatever becomes of the job: in the queue the words mean otherwise
+    said = row["State"].strip()
+    word = words.JobWord(said) if said in ("REQUEUED", "RESIZING") else words.job_state(said)
+    submitted = words.needed(words.instant_ms(row["Submit"]), "submission")
+    started = words.instant_ms(row["Start"])
     given = tres.read(row["AllocTRES"])
     energy = tres.millijoules(row["ConsumedEnergyRaw"])
     place = _PLACE.fullmatch(row["JobID"].strip())
@@ -164,11 +167,11 @@ def record(row: Row, raw: bytes) -> Record:
         qos=words.text(row["QOS"]),
         partition=row["Partition"],
         state=word.state,
-        submitted_ms=words.needed(words.instant_ms(row["Submit"]), "submission"),
+        submitted_ms=submitted,
         eligible_ms=words.instant_ms(row["Eligible"]),
-        started_ms=words.instant_ms(row["Start"]),
+        started_ms=started,
         ended_ms=words.instant_ms(row["End"]),
-        elapsed_ms=words.count(row["ElapsedRaw"]) * 1000,
+        elapsed_ms=words.elapsed_ms(row["ElapsedRaw"], submitted, started),
         limit_ms=words.minutes_ms(row["TimelimitRaw"]),
         nodes=names.nodes("" if row["NodeList"] == "None assigned" else words.text(row["NodeList"])),
         asked=tres.read(row["ReqTRES"]),
