@@ -133,7 +133,7 @@ class SlurmHub:
         found = {user.account: Counter[str]() for user in self.users}
         for row in self.sacct(since_s):
             if row["Account"] in found and row["NodeList"] not in ("", "None assigned"):
-                before = _instant(row["Submit"]) - _instant(row["Start"])  # of a resized job: another row has that
+                before = instant(row["Submit"]) - instant(row["Start"])  # of a resized job: another row has that
                 _add(found[row["Account"]], row["AllocTRES"], int(row["ElapsedRaw"]) - max(before, 0))
         return found
 
@@ -226,7 +226,7 @@ class Books:
         return self.charged == {account: dict(sums) for account, sums in by_account.items()}
 
 
-def _instant(written: str) -> int:
+def instant(written: str) -> int:
     return int(time.mktime(time.strptime(written, SLURMS)))
 
 

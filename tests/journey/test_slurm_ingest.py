@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.journey.slurm_hub import SlurmHub, open_hub, until
+from tests.journey.slurm_hub import SlurmHub, instant, libfaketime, open_hub, until
 
 if TYPE_CHECKING:
     from tools.slurm_lab.lab import SlurmLab
@@ -23,9 +24,12 @@ def hub(make_slurm_lab: Callable[..., SlurmLab]) -> Iterator[SlurmHub]:
         yield made
 
 
-def reconciled(hub: SlurmHub, since_s: float) -> tuple[int, Any]:
-    begin = time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(since_s - 1))
-    done = hub.home.run("slurm", "reconcile", "--since", begin, "--json")
+def reconciled(hub: SlurmHub, since_s: float, until_s: float | None = None) -> tuple[int, Any]:
+    """Of what ended since, or in these whole hours."""
+    begin, end = (
+        time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(at)) for at in (since_s - (until_s is None), until_s or 0)
+    )
+    done = hub.home.run("slurm", "reconcile", "--since", begin, *(["--until", end] if until_s else []), "--json")
     return done.returncode, json.loads(done.stdout)
 
 
@@ -111,6 +115,50 @@ def test_a_job_alone_on_its_node_is_charged_what_its_counter_says(hub: SlurmHub)
         line = ["sacct", "-n", "-P", "-j", f"{job}.batch", "-o", "ConsumedEnergyRaw"]
         joules = until(lambda: _energy(hub.lab.run(*line).stdout), 20)
         until(lambda: _charged(hub, since) == joules * 1000, 60, lambda: (joules, hub.books(since).runs, hub.log()))
+
+
+def test_the_roll_up_says_the_same_once_there_is_one(hub: SlurmHub, missing: Callable[[str], None]) -> None:
+    """Slurm rolls up at the full hour: its daemon has a clock an hour ahead until it did. Suspended time counts in
+    neither; what a resized job had before is twice in Slurm's, for it counts what is left from the job's start.
+    """
+    library = libfaketime()
+    if library is None:
+        missing("libfaketime is not installed")
+    bob, lab = hub.users[1], hub.lab
+    job = hub.sbatch(bob, "-c", "4", "-t", "2", script="sleep 4")
+    lab.run("scontrol", "release", str(job))
+    until(lambda: hub.shown(job, "State") == "RUNNING", 30)
+    lab.run("scontrol", "suspend", str(job))
+    time.sleep(3)
+    lab.run("scontrol", "resume", str(job))
+    until(lambda: not ids(hub), 60)
+    hour = int(time.time() - 900) // 3600 * 3600  # that of the tests before, or the last of them
+    hours = hour, (int(time.time()) // 3600 + 1) * 3600
+    until(
+        lambda: hub.answer("slurm", "ingest") and reconciled(hub, *hours)[0] == 0, 30, lambda: reconciled(hub, *hours)
+    )
+    lab.stop_database()
+    lab.start_database(LD_PRELOAD=str(library), FAKETIME="+3600s")
+    try:
+        found = until(lambda: _rolled_up(reconciled(hub, *hours)[1]), 60, lambda: reconciled(hub, *hours))
+    finally:
+        lab.stop_database()
+        lab.start_database()
+    twice: Counter[tuple[str, str]] = Counter()
+    for row in hub.sacct(hour):
+        if row["NodeList"] in ("", "None assigned"):
+            continue
+        start, stop = (max(instant(row[name]), hour) for name in ("Start", "Submit"))
+        given = dict(pair.split("=") for pair in row["AllocTRES"].split(","))
+        for resource in ("cpu", "gres/gpu"):
+            twice[row["Account"], resource] += max(stop - start, 0) * int(given.get(resource, 0))
+    assert {one: rolled - jobs for one, (rolled, jobs) in found.items()} == {one: twice[one] for one in found}
+    assert {bob.account, hub.users[0].account} <= {account for account, _ in found}
+
+
+def _rolled_up(found: Any) -> dict[tuple[str, str], tuple[int, int]]:
+    rows = {(row["account"], row["resource"]): (row["rolled_up_s"], row["jobs_s"]) for row in found["rolled_up"]}
+    return rows if any(rolled for rolled, _ in rows.values()) else {}
 
 
 def _queue(hub: SlurmHub) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.unit.clusters import CLUSTER, ClusterBench
 from tests.unit.scripted import T0
@@ -68,6 +70,10 @@ def test_the_roll_up_is_read_by_account_and_compared_over_whole_hours() -> None:
     )  # fmt: skip
     found = {(r.account, r.resource): (r.rolled_up_s, r.jobs_s) for r in rolled([record], sums, HOUR, 2 * HOUR)}
     assert found == {("proteins", "cpu"): (720, 18), ("proteins", "gres/gpu"): (9, 9)}
+    suspended = replace(record, started_ms=HOUR, ended_ms=HOUR + 60_000, elapsed_ms=50_000, suspended_ms=10_000)
+    resized = replace(record, submitted_ms=HOUR + 20_000, started_ms=HOUR, ended_ms=HOUR + 60_000, elapsed_ms=40_000)
+    both = {r.resource: r.jobs_s for r in rolled([suspended, resized], {}, HOUR, 2 * HOUR)}
+    assert both == {"cpu": 2 * (50 + 40), "gres/gpu": 50 + 40}
     assert whole_hours(HOUR + 1, 3 * HOUR - 1) == (2 * HOUR, 2 * HOUR)
 
 

@@ -224,11 +224,11 @@ class SlurmLab:
         self.stop_controller(kill=kill)
         self.start_controller(**environment)
 
-    def start_database(self) -> None:
-        """The accounting's daemon; it returns when the cluster is known there."""
+    def start_database(self, **environment: str) -> None:
+        """The accounting's daemon; it returns when the cluster is known there. `environment`: as the controller's."""
         address = render.address_of(render.hostname()) or render.ADDRESS
         here = {"MYSQL_UNIX_PORT": str(self._database_socket)}  # the client library has no other word for it
-        self._daemon("slurmdbd", ["slurmdbd", "-D"], self.slurm_user, here)
+        self._daemon("slurmdbd", ["slurmdbd", "-D"], self.slurm_user, here | environment)
         self.daemons.ready("slurmdbd", lambda: ports.answers(self.ports.accounting, address), 30)
 
         def known() -> bool:  # the controller's first start wants its cluster in the database

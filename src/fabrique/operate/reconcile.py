@@ -122,12 +122,17 @@ def reconcile(
 
 
 def rolled(records: Iterable[Record], sums: Mapping[Key, int], since_ms: int, until_ms: int) -> list[Rolled]:
-    """The roll-up of whole hours beside the jobs' own time in them; `sums` by (account, resource)."""
+    """The roll-up of whole hours beside the jobs' own time in them; `sums` by (account, resource).
+
+    Of a job that was suspended, and was not inside as a whole, nobody says when: it counts as if it had not been.
+    """
     jobs: dict[Key, int] = defaultdict(int)
     for r in records:
         if r.started_ms is None or not r.nodes:
             continue
-        inside = min(r.ended_ms or until_ms, until_ms) - max(r.started_ms, since_ms)
+        begun = max(r.started_ms, r.submitted_ms)
+        whole = r.ended_ms is not None and since_ms <= begun and r.ended_ms <= until_ms
+        inside = r.elapsed_ms if whole else min(r.ended_ms or until_ms, until_ms) - max(begun, since_ms)
         length = max(inside, 0) // SECOND_MS
         jobs[r.account, CORES] += r.given.cores * length
         jobs[r.account, DEVICES] += r.given.devices * length
