@@ -74,6 +74,20 @@ def test_what_the_cluster_says_of_itself(here: Any, binaries: Path) -> None:
     assert connecting.describe(here, asked(binaries, cap_w=9_000)).cluster.cap_w == 9_000
 
 
+def test_a_cluster_that_counts_no_devices_is_refused(here: Any, binaries: Path) -> None:
+    """Its nodes look as if they had none, and jobs on them as if they took cores alone."""
+    program = binaries / "scontrol"
+    plain = program.read_text()
+    for counted, fine in (("cpu,mem,billing", False), ("cpu,gres/gpu:h100", True), ("cpu,gres/gpu", True)):
+        more = f"GresTypes               = gpu,mps\nAccountingStorageTRES   = {counted}\n"
+        program.write_text(plain.replace("SlurmUser", f"{more}SlurmUser"))
+        if fine:
+            assert connecting.describe(here, asked(binaries)).cluster.partitions[0].devices == 4
+        else:
+            with pytest.raises(FabriqueError, match=r"cluster\.uncounted"):
+                connecting.describe(here, asked(binaries))
+
+
 def test_its_hours_come_into_the_ledger_once(here: Any, binaries: Path) -> None:
     cluster = connecting.describe(here, asked(binaries)).cluster
     half = T0 + this_hub.YEAR_MS // 2

@@ -85,6 +85,7 @@ ERRORS: Final[Mapping[str, Sort]] = {
     "isolation.single-user": Sort.DENIED,
     "cluster.kind": Sort.INPUT,
     "cluster.kind-form": Sort.INPUT,
+    "cluster.uncounted": Sort.INPUT,
     "cluster.root": Sort.INPUT,
     "cluster.connected": Sort.CONFLICT,
     "cluster.busy": Sort.CONFLICT,

@@ -89,6 +89,10 @@ SENTENCES: Final[dict[str, str]] = {
     "isolation.single-user": msg("This hub runs as a single trusted user and takes no jobs of other people."),
     "cluster.kind": msg("Which accelerator is Slurm's {gres}? Say it: --kind {gres}=KIND."),
     "cluster.kind-form": msg("{given} is no TYPE=KIND: as in h100=h100-sxm."),
+    "cluster.uncounted": msg(
+        "Slurm's accounting does not count accelerators: nobody could be charged for them. Let slurm.conf say "
+        "AccountingStorageTRES=gres/gpu."
+    ),
     "cluster.root": msg("A hub that runs as root never runs people's jobs as root: --run-as login."),
     "cluster.connected": msg("This hub runs on {cluster} already: --again reads it anew, over your corrections."),
     "cluster.busy": msg(

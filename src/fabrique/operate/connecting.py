@@ -54,8 +54,12 @@ class Described:
 
 
 def describe(here: ThisHub, asked: Asked) -> Described:
-    """Reads the cluster; changes nothing. Raises `engine.unavailable`, `engine.garbage`, `cluster.kind`."""
+    """Reads the cluster; changes nothing. Raises `engine.unavailable`, `engine.garbage`, `cluster.kind`, and
+    `cluster.uncounted` where its nodes would seem to have no devices, for nobody counts them.
+    """
     settings = discover.settings(asked.conf, asked.binaries)
+    if not discover.counts_devices(settings):
+        raise FabriqueError("cluster.uncounted")
     nodes = CommandTransport(asked.conf, asked.binaries).nodes()
     found, left = discover.named_once(discover.sorts(nodes))
     if not found:

@@ -45,6 +45,13 @@ def settings(conf: Path, binaries: Path) -> dict[str, str]:
     return found
 
 
+def counts_devices(settings: Mapping[str, str]) -> bool:
+    """Whether the accounting counts the devices that nodes may have; a setting that is not said forbids nothing."""
+    counted = settings.get("AccountingStorageTRES", "gres/gpu").lower().split(",")
+    has = "gpu" in settings.get("GresTypes", "").lower().split(",")
+    return not has or any(tres.strip().startswith("gres/gpu") for tres in counted)
+
+
 def longest_min(conf: Path, binaries: Path) -> dict[str, int]:
     """The longest run that each partition lets be, in minutes; none of one without an end. Raises as `settings`."""
     found: dict[str, int] = {}
