@@ -289,6 +289,21 @@ def test_each_run_of_a_requeued_job_has_its_own_end(engine: SlurmEngine, slurm: 
     assert [(one.state, one.cause) for one in seen] == [("ended", "preempted"), ("starting", None)]
 
 
+def test_who_was_alone_is_told_by_the_sizes_of_its_own_nodes(engine: SlurmEngine, slurm: FakeSlurm) -> None:
+    """A partition may hold nodes of several sizes: what fills one of them shares another."""
+    for cores, nodes, exclusive in ((96, 1, None), (64, 1, None), (64, 1, True), (96, 1, False), (96, 2, None)):
+        job = slurm.add("train")
+        slurm.start(job.job_id)
+        slurm.end(job.job_id)
+        given = Tres(cores, 0, nodes)
+        more = {"given": given, "nodes": ("gpu01", "gpu02")[:nodes], "exclusive": exclusive, "energy_mj": 7_000}
+        slurm.account_for(slurm.jobs[job.job_id], **more)
+    slurm.account_for(slurm.jobs[job.job_id], job_id=999)
+    found, _ = engine.records(0)
+    assert [r.exclusive for r in found] == [True, False, True, True, False, None]  # without an energy nobody asks
+    assert [r.exclusive for r in engine.detailed([r.job_id for r in found])] == [r.exclusive for r in found]
+
+
 def test_energy_is_a_run_s_own_where_it_had_its_nodes_alone(engine: SlurmEngine, slurm: FakeSlurm) -> None:
     energy = []
     for intent, cores in (("run-alone-01", 96), ("run-shares-1", 4)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fabrique.engines.slurm import names, tres, words
+from fabrique.engines.slurm import documents, names, tres, words
 from fabrique.engines.slurm.words import JobWord
 
 UNSET_64, ENDLESS_64 = 2**64 - 2, 2**64 - 1
@@ -195,3 +195,14 @@ def test_rests_list_says_the_same() -> None:
         {"type": "node", "count": 1},
     ]
     assert tres.listed(listed) == tres.read("cpu=4,mem=8G,gres/gpu=2,gres/gpu:h100=2,node=1")
+
+
+@pytest.mark.parametrize(
+    ("said", "alone"), [("NODE", True), ("true", True), ("TOPO", True), ("NO", False), ("USER", False), ("mcs", False)]
+)
+def test_nodes_that_are_shared_with_some_are_shared(said: str, alone: bool) -> None:
+    """`--exclusive=user` lets one's own jobs in: the node's counter counts them all."""
+    assert words.whole_nodes(said) is alone
+    said_of = {"job_id": 1, "cluster": "lab", "name": "a", "time": {"submission": 1}, "state": {"current": "COMPLETED"}}
+    assert documents.record({**said_of, "exclusive": said}).exclusive is alone
+    assert documents.record({**said_of, "exclusive": [said]}).exclusive is alone

@@ -70,8 +70,8 @@ def told(here: ThisHub, cluster: Cluster, record: Record, handle: str) -> Told |
     )
 
 
-def is_alone(record: Record, cluster: Cluster) -> bool:
-    """Whether it had its nodes to itself."""
+def may_be_alone(record: Record, cluster: Cluster) -> bool:
+    """Whether it had its nodes to itself, as far as the hub's own description of them goes."""
     partition = partition_of(cluster, record.partition)
     whole = max(record.given.nodes, 1) * partition.cores if partition else None
     return bool(record.exclusive) or (whole is not None and record.given.cores >= whole)
@@ -85,7 +85,8 @@ def own_energy(cluster: Cluster, record: Record, partition: ClusterPartition) ->
     most_w = _drawn_w(record, partition) + nodes * partition.idle_w
     if record.energy_mj > _NO_COUNTER * most_w * (record.elapsed_ms + 60_000):
         return None
-    return record.energy_mj if cluster.energy == "jobs" or is_alone(record, cluster) else None
+    alone = may_be_alone(record, cluster) if record.exclusive is None else record.exclusive
+    return record.energy_mj if cluster.energy == "jobs" or alone else None
 
 
 def _drawn_w(record: Record, partition: ClusterPartition) -> int:

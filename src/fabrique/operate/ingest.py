@@ -29,7 +29,7 @@ from fabrique.definitions.cluster import Cluster
 from fabrique.engines.slurm import ends
 from fabrique.engines.slurm.model import OURS, THEIRS, QueuedJob, Record, Unread, handle_of
 from fabrique.operate import decide
-from fabrique.operate.accounted import came_of, is_alone, offer_of, told
+from fabrique.operate.accounted import came_of, may_be_alone, offer_of, told
 from fabrique.operate.books import Books
 from fabrique.operate.intake import ProjectOf, partition_of
 from fabrique.operate.options import Asked
@@ -148,13 +148,14 @@ class Ingest:
     def _with_energy(self, accounting: Accounting, fresh: Sequence[Record]) -> list[Record]:
         """What came is read with its steps where that may tell its own energy; asked once, outside any transaction."""
         over = [r for r in fresh if ends.has_ended(r) and not r.energy_mj and len(r.nodes) == 1]
-        alone = [r for r in over if self.cluster.energy == "jobs" or is_alone(r, self.cluster)]
+        alone = [r for r in over if self.cluster.energy == "jobs" or may_be_alone(r, self.cluster)]
         try:
-            energies = {r.key: r.energy_mj for r in accounting.detailed({r.job_id for r in alone})}
+            details = {r.key: r for r in accounting.detailed({r.job_id for r in alone}) if r.energy_mj}
         except FabriqueError as error:
             log.warning("engine %s: energies are modelled: %s", self.cluster.engine, error)
             return list(fresh)
-        return [replace(r, energy_mj=energies[r.key]) if energies.get(r.key) else r for r in fresh]
+        both = [(r, details.get(r.key, r)) for r in fresh]
+        return [replace(r, energy_mj=more.energy_mj, exclusive=more.exclusive) for r, more in both]
 
     def _apart(self, acts: ledger.Batch, shelf: Shelf, one: Record | Unread, *, now: int) -> str:
         """One that can't be booked is set aside with its reason, and stops no other."""

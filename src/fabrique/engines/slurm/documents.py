@@ -198,8 +198,8 @@ def _processor_ms(steps: object) -> int | None:
 def _alone(shared: object, exclusive: object) -> bool:
     """Whether a job has its nodes for itself alone."""
     said = [str(word).upper() for word in (shared if isinstance(shared, list) else [shared]) if word is not None]
-    more = [str(word).upper() for word in (exclusive if isinstance(exclusive, list) else [exclusive]) if word]
-    return "NONE" in said or any(word not in ("NO", "FALSE") for word in more)
+    more = [str(word) for word in (exclusive if isinstance(exclusive, list) else [exclusive]) if word]
+    return "NONE" in said or any(map(words.whole_nodes, more))
 
 
 def _text(one: Element, name: str) -> str:

@@ -6,6 +6,7 @@ A handle is a run's intent, or `slurm-<id>-<submission>` for a job that came by 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -73,12 +74,17 @@ class OwnDoor:
         """What the accounting has that touches [since, until), runs that a requeue ended too."""
         with Answering():
             found, unread = self.transport.records(since_ms=since_ms, until_ms=until_ms)
-            return [self._sight.vouched(record) for record in found], unread
+            return self._known(found), unread
 
     def detailed(self, jobs: Collection[int]) -> Sequence[Record]:
         """The records of these jobs with what they used, energy too, which stands with their steps."""
         with Answering():
-            return [self._sight.vouched(record) for record in self.transport.records(jobs=jobs)[0]] if jobs else []
+            return self._known(self.transport.records(jobs=jobs)[0]) if jobs else []
+
+    def _known(self, found: Iterable[Record]) -> list[Record]:
+        """With their true names, and, where they have an energy, whether they had their nodes to themselves."""
+        vouched = map(self._sight.vouched, found)
+        return [replace(r, exclusive=self._sight.alone(r)) if r.energy_mj and r.nodes else r for r in vouched]
 
     def hold(self, intents: Sequence[str]) -> None:
         """Raises `engine.refused` for those that have started; the others are held. A run to come begins held."""

@@ -178,7 +178,8 @@ class SlurmEngine(OwnDoor):
                 seen[run.intent] = ends.underway(run.intent, over, over.ended_ms or look.at_ms, run.output_bytes())
             elif one is not None:
                 seen[run.intent] = self._ended(
-                    run, ends.ended(run.intent, one, run.output_bytes(), run.marks(), own_counter=self._is_alone(one))
+                    run,
+                    ends.ended(run.intent, one, run.output_bytes(), run.marks(), own_counter=self._own_counter(one)),
                 )
             elif run.intent not in jobs:
                 seen[run.intent] = Observation(run.intent, "unknown")
@@ -190,14 +191,9 @@ class SlurmEngine(OwnDoor):
         """Whether the accounting, with what the run used, is only a little behind the controller."""
         return bool(job.nodes) and job.ended_ms is not None and self._clock() - job.ended_ms < self.settings.late_ms
 
-    def _is_alone(self, one: QueuedJob | Record) -> bool:
-        """Whether what its nodes drew, if anybody counted it, it alone drew: it was given them whole."""
-        if not isinstance(one, Record) or one.energy_mj is None:
-            return False
-        if one.exclusive is not None or not one.nodes:
-            return bool(one.exclusive)
-        cores = {node.name: node.total.cores for node in self._sight.nodes()}
-        return 0 < sum(cores.get(name, _NO_LIMIT) for name in one.nodes) <= one.given.cores
+    def _own_counter(self, one: QueuedJob | Record) -> bool:
+        """Whether what its nodes drew, if anybody counted it, it alone drew."""
+        return isinstance(one, Record) and one.energy_mj is not None and self._sight.alone(one)
 
     def _ended(self, run: Folder, seen: Observation) -> Observation:
         if not THEIRS.fullmatch(run.intent):

@@ -93,7 +93,7 @@ def queued_job(row: Row, raw: bytes = b"") -> QueuedJob:
     array, placed = words.number(row["ArrayJobID"]), names.nodes(words.text(row["NodeList"]))
     job = words.needed(words.number(row["JobID"]), "id")
     # where there is no field of its own, OverSubscribe is NO for an exclusive job alone
-    alone = row["exclusive"] != "NO" if "exclusive" in row else row["OverSubscribe"] == "NO"
+    alone = words.whole_nodes(row["exclusive"]) if "exclusive" in row else row["OverSubscribe"] == "NO"
     return QueuedJob(
         job_id=job,
         name=row["Name"],
@@ -180,7 +180,7 @@ def record(row: Row, raw: bytes) -> Record:
         signal=sent,
         cpu_ms=words.duration_ms(row["TotalCPU"]) if DETAIL in row else None,
         energy_mj=given.energy_mj if energy is None else energy,
-        exclusive=alone != "NO" if alone else None,
+        exclusive=words.whole_nodes(alone) if alone else None,
         restarts=words.number(restarts) if restarts else None,
         suspended_ms=words.duration_ms(row["Suspended"]) or 0,
         cancelled_by=word.by,

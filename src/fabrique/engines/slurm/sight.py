@@ -29,6 +29,7 @@ from fabrique.engines.slurm.placing import Settings
 J = TypeVar("J", QueuedJob, Record)
 _DAY_MS: Final = 86_400_000
 _PAST_MS: Final = 31 * _DAY_MS  # how far back a job is looked for by its name
+_NO_NODE: Final = 1 << 62  # cores of one that nobody knows any more
 _BORN: Final = ".born"
 _APART_MS: Final = 600_000  # at most, between our clock and Slurm's at a submission
 
@@ -114,6 +115,13 @@ class Sight:
             if self._nodes is None or not 0 <= now - self._nodes[0] < self._settings.look_ms:
                 self._nodes = (now, self._transport.nodes())
             return self._nodes[1]
+
+    def alone(self, one: Record) -> bool:
+        """Whether it was given its nodes whole: by the accounting's word, or by the nodes' own sizes."""
+        if one.exclusive or not one.nodes:
+            return bool(one.exclusive)
+        cores = {node.name: node.total.cores for node in self.nodes()}
+        return 0 < sum(cores.get(name, _NO_NODE) for name in one.nodes) <= one.given.cores
 
     # --- whose it is ----------------------------------------------------------------------------------------------
 

@@ -59,6 +59,11 @@ def text(value: str) -> str:
     return "" if value in _NOTHING else value
 
 
+def whole_nodes(said: str) -> bool:
+    """Whether a job shares its nodes with no other; USER and MCS share them with some, NO and OK with all."""
+    return said.upper() in ("NODE", "TOPO", "TRUE", "EXCLUSIVE")
+
+
 def number(value: object) -> int | None:
     """An integer as text, as JSON, or as {set, infinite, number}; None: not set, or without end."""
     if type(value) is int:  # most are
