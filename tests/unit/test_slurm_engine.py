@@ -14,7 +14,7 @@ from fabrique.core.errors import FabriqueError
 from fabrique.engines.protocol import JobUser, Where
 from fabrique.engines.slurm import batch
 from fabrique.engines.slurm.engine import SlurmEngine
-from fabrique.engines.slurm.model import Change
+from fabrique.engines.slurm.model import Change, Tres
 
 
 @pytest.fixture
