@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.contract.slurm_bench import transport
 from tools.slurm_lab import ports
 from tools.slurm_lab.lab import SlurmLab
 from tools.slurm_lab.processes import Daemons, until
@@ -144,6 +145,9 @@ def test_slurm_itself_counts_the_energy_of_meter_files(broken: SlurmLab) -> None
     by_node, by_job = (int(sacct(broken, j, "ConsumedEnergyRaw", steps=True)[1][0]) for j in (first, second))
     assert by_node == pytest.approx(5 * 700, rel=0.4)  # to the turn of its polling, once a second
     assert by_job == pytest.approx(5 * 100, rel=0.4)
+    for way in ("commands", "rest"):  # both read it, and the same
+        found, _ = transport(broken, way).records(jobs=[first, second])
+        assert {r.job_id: r.energy_mj for r in found} == {first: by_node * 1000, second: by_job * 1000}
     until(lambda: "CurrentWatts=700" in broken.run("scontrol", "show", "node", "gpu01").stdout, 30, "its watts", 0.5)
 
 

@@ -59,3 +59,25 @@ def test_rest_says_the_same_of_it() -> None:
     rest = documents.record({**whole, "state": {"current": ["COMPLETED"]}, "time": times})
     assert (first.state, ends.has_ended(first), first.elapsed_ms) == ("RESIZING", True, 5_000)
     assert (rest.elapsed_ms, rest.is_rest) == (35_000, True)
+
+
+def test_rest_has_the_energy_of_the_script_with_its_step() -> None:
+    """As 22.05 answers a question for one job; a step that a user calls `batch` has a number for its id."""
+
+    def step(identity: str, joules: object) -> dict[str, object]:
+        power = {"consumed": {"total": [{"type": "energy", "name": None, "id": 3, "count": 692}]}}
+        used = {"energy": {"consumed": joules}}
+        return {"step": {"job_id": 1, "id": identity, "name": "batch"}, "tres": power, "statistics": used}
+
+    def energy(nodes: str, *steps: dict[str, object]) -> int | None:
+        times = {"submission": 1795995147, "start": 1795995149, "end": 1795995154, "elapsed": 5}
+        whole = {"job_id": 1, "cluster": "lab", "name": "a", "state": {"current": "COMPLETED"}, "time": times}
+        return documents.record({**whole, "nodes": nodes, "steps": list(steps)}).energy_mj
+
+    for identity in ("batch", "1.batch"):
+        for joules in (4849, {"set": True, "infinite": False, "number": 4849}):
+            steps = step("0", 9), step(identity, joules)
+            assert energy("gpu01", *steps) == 4_849_000
+            assert energy("gpu[01-02]", *steps) is None
+    for sentinel in (2**64 - 2, -2, 0, None, {"set": False, "infinite": False, "number": 0}):
+        assert energy("gpu01", step("batch", sentinel)) is None

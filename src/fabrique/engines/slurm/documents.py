@@ -128,6 +128,9 @@ def record(one: Element) -> Record:
         code = None  # 0.0.38 says SUCCESS of every job that no signal ended
     submitted = words.needed(words.instant_ms(times.get("submission")), "submission")
     started = words.instant_ms(times.get("start"))
+    placed = names.nodes("" if one.get("nodes") == "None assigned" else _text(one, "nodes"))
+    # of the script's step, which counts the first node alone: as the commands have it
+    energy = given.energy_mj or (_script_mj(one.get("steps")) if len(placed) == 1 else None)
     task = words.number(array.get("task_id"))
     by = one.get("kill_request_user")
     exclusive = one.get("exclusive")
@@ -149,13 +152,13 @@ def record(one: Element) -> Record:
         ended_ms=words.instant_ms(times.get("end")),
         elapsed_ms=words.elapsed_ms(times.get("elapsed"), submitted, started),
         limit_ms=words.minutes_ms(times.get("limit")),
-        nodes=names.nodes("" if one.get("nodes") == "None assigned" else _text(one, "nodes")),
+        nodes=placed,
         asked=tres.listed(resources.get("requested")),
         given=given,
         exit_code=code,
         signal=sent,
         cpu_ms=_processor_ms(one.get("steps")),
-        energy_mj=given.energy_mj,
+        energy_mj=energy,
         exclusive=None if exclusive is None else _alone(None, exclusive),
         restarts=words.number(one.get("restart_cnt")),
         suspended_ms=words.count(times.get("suspended")) * 1000,
@@ -193,6 +196,16 @@ def _processor_ms(steps: object) -> int | None:
         return None
     totals = [_inside(_inside(step, "time"), "total") for step in steps if isinstance(step, dict)]
     return sum(words.count(t.get("seconds")) * 1000 + words.count(t.get("microseconds")) // 1000 for t in totals)
+
+
+def _script_mj(steps: object) -> int | None:
+    """What the step of a job's script consumed: `batch` is its id, where a user may call any other so. Among the step's
+    `tres`, the energy that REST calls consumed is its mean power.
+    """
+    for step in steps if isinstance(steps, list) else ():
+        if isinstance(step, dict) and str(_inside(step, "step").get("id")).rpartition(".")[2] == "batch":
+            return tres.millijoules(_inside(_inside(step, "statistics"), "energy").get("consumed"))
+    return None
 
 
 def _alone(shared: object, exclusive: object) -> bool:
