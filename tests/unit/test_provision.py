@@ -236,6 +236,27 @@ def test_a_name_outside_our_account_is_never_touched() -> None:
     assert {type(c) for c in plan.changes if getattr(c, "account", "") == "p-1"} == set()
 
 
+def test_an_account_of_ours_that_a_hand_moved_out_is_drift_and_comes_back() -> None:
+    """Else the end of its award would not close it: it is ours, for we had it inside."""
+    book = Book()
+    want = wanted(allocation(), members={"p-1": ["alice"]})
+    applied(book, want)
+    had = {*want.accounts, *want.frames}
+    book.state["accounts"]["p-1"]["parent"] = "root"
+    found, left = drift.drift(want, want, InProcess(book).read(), had)
+    assert [(d.step.field, d.step.before, d.step.after, d.mended) for d in found] == [
+        ("parent", "fabrique-union", "root", "fabrique-union")
+    ]
+    assert left == ()
+    over = wanted(allocation(open=False), members={"p-1": ["alice"]})
+    slurm = InProcess(book)
+    assert slurm.make(changes(over, slurm.read(), had).changes) == []
+    account = book.state["accounts"]["p-1"]
+    assert (account["parent"], account["grpsubmitjobs"]) == ("fabrique-union", "0")
+    book.state["accounts"]["fabrique-union"]["parent"] = "root"
+    assert changes(over, slurm.read(), had).changes == (SetAccount("fabrique-union", parent="fabrique"),)
+
+
 def test_what_the_hub_did_not_make_inside_is_said_and_left() -> None:
     book = Book()
     want = wanted(allocation())

@@ -170,6 +170,26 @@ def test_a_strangers_account_or_qos_is_gone_round(tmp_path: Path, operator: Pers
     assert book(tmp_path)["accounts"][a.project.code] == {"parent": "root", "users": {}}
 
 
+def test_an_account_moved_out_by_hand_is_ours_and_one_that_never_was_is_not(tmp_path: Path, operator: Person) -> None:
+    sacctmgr.install(tmp_path)
+    ours, never = project("ana", "ana"), project("bea", "bea")
+    services.keep("lab", services.Names({never.id: (never.project.code, "")}, {}), now=T0)  # then somebody was faster
+    state = Book()
+    state.run(["-i", "add", "account", f"name={never.project.code}", "cluster=lab", "parent=root"])
+    sacctmgr.install(tmp_path, state)
+    provision.apply(hub(tmp_path), operator, now=T0)
+    moved = book(tmp_path)
+    moved["accounts"][ours.project.code]["parent"] = "root"
+    sacctmgr.install(tmp_path, Book(moved))
+    found = provision.look_for_drift(hub(tmp_path), operator, now=T0)
+    assert found is not None
+    assert [(d.step.name, d.mended) for d in found.differences] == [(ours.project.code, "fabrique-startup")]
+    done = provision.apply(hub(tmp_path), operator, now=T0)
+    assert [(x.why, x.name) for x in done.left] == [("outside", never.project.code)]
+    parents = {n: a["parent"] for n, a in book(tmp_path)["accounts"].items()}
+    assert (parents[ours.project.code], parents[never.project.code]) == ("fabrique-startup", "root")
+
+
 def test_hours_given_back_raise_the_limit_and_never_lower_it(tmp_path: Path, operator: Person) -> None:
     sacctmgr.install(tmp_path)
     a = project("ana", "ana")

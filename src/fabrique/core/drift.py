@@ -5,7 +5,7 @@ What was applied is kept as JSON (`as_json`, `from_json`); the same words serve 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -50,10 +50,14 @@ def steps(made: Iterable[Change], found: Found) -> list[Step]:
     return [step for change in made for step in _steps(change, found)]
 
 
-def drift(applied: Wanted, wanted: Wanted, found: Found) -> tuple[list[Drift], tuple[Left, ...]]:
-    """What differs in `found` from what was last applied; and what stands in our subtree that we never made."""
-    plan = changes(applied, found)
-    mends = {(s.sort, s.name, s.field): s.after for s in steps(changes(wanted, found).changes, found)}
+def drift(
+    applied: Wanted, wanted: Wanted, found: Found, had: Collection[str] = ()
+) -> tuple[list[Drift], tuple[Left, ...]]:
+    """What differs in `found` from what was last applied; and what stands in our subtree that we never made. `had`: the
+    accounts that were the hub's then.
+    """
+    plan = changes(applied, found, had)
+    mends = {(s.sort, s.name, s.field): s.after for s in steps(changes(wanted, found, had).changes, found)}
     differences = [
         Drift(Step(s.sort, s.name, s.field, before=s.after, after=s.before), mends.get((s.sort, s.name, s.field)))
         for s in steps(plan.changes, found)

@@ -1,7 +1,8 @@
 """What has to change in Slurm's accounting for it to be as the awards want it, in an order that locks nobody out.
 
-Nothing outside the top account is ever named in a change, and nothing is ever deleted: neither an account, nor a user,
-nor a seat that somebody's default account is. What the hub doesn't know inside the top account is said, and left.
+Nothing outside the top account is ever named in a change, but for an account that the hub had inside and a hand moved
+out; and nothing is ever deleted: neither an account, nor a user, nor a seat that somebody's default account is. What
+the hub doesn't know inside the top account is said, and left.
 """
 
 from __future__ import annotations
@@ -107,9 +108,11 @@ class Plan:
     left: tuple[Left, ...] = ()
 
 
-def changes(wanted: Wanted, found: Found) -> Plan:
-    """What turns `found` into `wanted`; nothing once it was done."""
-    inside = found.inside(wanted.top)
+def changes(wanted: Wanted, found: Found, had: Collection[str] = ()) -> Plan:
+    """What turns `found` into `wanted`; nothing once it was done. `had`: accounts that the hub had already, which are
+    its own wherever a hand has moved them.
+    """
+    inside = found.inside(wanted.top) | (set(had) & set(found.accounts))
     left = list(_left(wanted, found, inside))
     away = {item.name for item in left if item.why == "outside"}
     ours = [a for a in wanted.accounts.values() if a.name not in away and a.parent not in away]

@@ -45,6 +45,11 @@ class Prepared:
     wanted: Wanted
     found: Found
     plan: Plan
+    had: frozenset[str]
+
+    @property
+    def outside(self) -> list[str]:
+        return [item.name for item in self.plan.left if item.why == "outside"]
 
     @property
     def steps(self) -> list[drift.Step]:
@@ -101,7 +106,7 @@ def look_for_drift(here: ThisHub, person: Person, *, now: int) -> Drifted | None
     last = services.last_applied(prepared.cluster.engine)
     if last is None:
         return None
-    differences, left = drift.drift(last.wanted, prepared.wanted, prepared.found)
+    differences, left = drift.drift(last.wanted, prepared.wanted, prepared.found, last.had)
     return Drifted(last.at_ms, differences, left)
 
 
@@ -120,12 +125,12 @@ def follow(here: ThisHub, *, now: int) -> Outcome | None:
     if _desired(here, names, last.tres, now=now) == last.wanted:
         return None
     prepared = _look(here, now=now)
-    by_hand = changes(last.wanted, prepared.found).changes
+    by_hand = changes(last.wanted, prepared.found, last.had).changes
     ours = tuple(change for change in prepared.plan.changes if change not in by_hand)
     _keep(here, prepared, now=now)
     steps, refused = _make(prepared, ours[:AT_ONCE], _silent, rounds=1)
     whole = len(ours) <= AT_ONCE and not refused
-    kept = prepared.wanted, prepared.tres, steps, len(refused)
+    kept = prepared.wanted, prepared.tres, steps, len(refused), prepared.outside
     if whole or steps:
         services.remember(cluster.engine, "loop", *kept, now=now, whole=whole)
     return Outcome(steps, refused, prepared.plan.left, prepared.wanted)
@@ -142,7 +147,9 @@ def _look(here: ThisHub, *, now: int) -> Prepared:
     taken = Taken(frozenset(found.accounts), frozenset(found.qos), below)
     names = services.names(cluster.engine, _rules(cluster), taken, units=tres, now=now)
     wanted = _desired(here, names, tres, now=now)
-    return Prepared(cluster, names, tres, wanted, found, changes(wanted, found))
+    last = services.last_applied(cluster.engine)
+    had = frozenset[str]() if last is None else last.had
+    return Prepared(cluster, names, tres, wanted, found, changes(wanted, found, had), had)
 
 
 def _keep(here: ThisHub, prepared: Prepared, *, now: int) -> None:
@@ -157,7 +164,8 @@ def _keep(here: ThisHub, prepared: Prepared, *, now: int) -> None:
 def _apply(prepared: Prepared, todo: tuple[Change, ...], actor: str, *, now: int, done: Done) -> Outcome:
     engine = prepared.cluster.engine
     steps, refused = _make(prepared, todo, done, ROUNDS)
-    services.remember(engine, actor, prepared.wanted, prepared.tres, steps, len(refused), now=now)
+    kept = prepared.wanted, prepared.tres, steps, len(refused), prepared.outside
+    services.remember(engine, actor, *kept, now=now)
     return Outcome(steps, refused, prepared.plan.left, prepared.wanted)
 
 
@@ -179,7 +187,7 @@ def _make(
         if any(not r.tried for r in refused):
             break  # it stopped answering: nothing can be read back either
         found = accounting.read()
-        after = changes(prepared.wanted, found).changes
+        after = changes(prepared.wanted, found, prepared.had).changes
         refused = [r for r in refused if r.change in after]
         todo = () if after == todo else after
     undone = set(drift.steps([r.change for r in refused], found))

@@ -205,10 +205,11 @@ def _take(base: str, owner: str, given: dict[str, str], taken: Collection[str], 
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """`tres`: what the engine called each unit of time then."""
+    """`tres`: what the engine called each unit of time then. `had`: the accounts that stood there as the hub's own."""
 
     wanted: Wanted
     tres: Mapping[Unit, str]
+    had: frozenset[str]
     at_ms: int
 
 
@@ -220,16 +221,21 @@ def remember(
     tres: Mapping[Unit, str],
     steps: Sequence[drift.Step],
     refused: int,
+    outside: Collection[str] = (),
     *,
     now: int,
     whole: bool = True,
 ) -> None:
-    """Leaves a record of each field that was set, and, where that was the `whole` of it, keeps what is to stand."""
+    """Leaves a record of each field that was set, and, where that was the `whole` of it, keeps what is to stand.
+
+    `outside`: names among them that are somebody else's accounts, and were left to them.
+    """
     if whole:
-        kept = {"wanted": drift.as_json(wanted), "tres": dict(tres), "refused": refused}
+        told = {**drift.as_json(wanted), "outside": sorted(outside)}
+        kept = {"wanted": told, "tres": dict(tres), "refused": refused}
         Applied.objects.create(engine=engine, at_ms=now, actor=actor, **kept)
-    told = [[s.sort, s.name, s.field, s.before, s.after] for s in steps]
-    detail = {"whole": whole, "refused": refused, "steps": told}
+    fields = [[s.sort, s.name, s.field, s.before, s.after] for s in steps]
+    detail = {"whole": whole, "refused": refused, "steps": fields}
     audit.record(actor, "cluster.apply", f"engine:{engine}", now=now, detail=detail)
 
 
@@ -238,4 +244,6 @@ def last_applied(engine: str) -> Last | None:
     row = Applied.objects.filter(engine=engine).first()
     if row is None:
         return None
-    return Last(drift.from_json(row.wanted), {Unit(u): name for u, name in row.tres.items()}, row.at_ms)
+    wanted = drift.from_json(row.wanted)
+    had = frozenset({*wanted.frames, *wanted.accounts}.difference(row.wanted.get("outside", ())))
+    return Last(wanted, {Unit(u): name for u, name in row.tres.items()}, had, row.at_ms)
