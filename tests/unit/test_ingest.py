@@ -10,7 +10,7 @@ from tests.unit.clusters import CLUSTER, ClusterBench
 from tests.unit.scripted import T0
 
 from fabrique.apps.jobs import records
-from fabrique.apps.jobs.models import EngineRecord, Job, RecordState, Run
+from fabrique.apps.jobs.models import EarlierReading, EngineRecord, Job, RecordState, Run
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.ledger.models import Entry, Posting
 from fabrique.apps.ledger.verify import verify
@@ -332,6 +332,20 @@ def test_a_budget_that_does_not_cover_it_is_overrun(bench: ClusterBench) -> None
     assert (charged(bench), ledger.balance("hub:overrun", H100)) == (50 * HOUR, 0)
     assert charged(bench, "available") == 50 * HOUR
     assert verify().ok
+
+
+def test_what_the_books_were_made_of_is_kept_when_the_accounting_says_otherwise(bench: ClusterBench) -> None:
+    bench.slurm.ran(1, T0, state="RUNNING", ended_ms=None, exit_code=None)
+    looked(bench)
+    first = bench.slurm.ran(1, T0, 60_000)
+    looked(bench)
+    assert not EarlierReading.objects.exists()  # nothing was booked of a run that went on
+    second = bench.slurm.ran(1, T0, 50_000)
+    for _ in range(2):
+        looked(bench)
+    row = EngineRecord.objects.get()
+    assert (bytes(row.raw), charged(bench)) == (second.raw, 50_000)
+    assert [bytes(one.raw) for one in row.earlier.all()] == [first.raw]
 
 
 def test_a_killed_batch_leaves_no_trace(bench: ClusterBench, monkeypatch: Any) -> None:

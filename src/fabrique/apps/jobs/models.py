@@ -163,6 +163,17 @@ class EngineRecord(models.Model):
         constraints = [models.UniqueConstraint(fields=["engine", "key"], name="jobs_record_key")]
 
 
+class EarlierReading(models.Model):
+    """What a record said that was booked, before it said otherwise: what the books had been made of."""
+
+    record = models.ForeignKey(EngineRecord, on_delete=models.PROTECT, related_name="earlier")
+    raw = models.BinaryField()
+    until_ms = models.BigIntegerField()
+
+    class Meta:
+        ordering = ["id"]
+
+
 class Lease(models.Model):
     """Who may act, until when; `epoch` fences what an earlier holder still tries."""
 

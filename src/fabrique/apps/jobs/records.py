@@ -11,7 +11,7 @@ from typing import Any
 
 from django.db.models import Count, Min, Q
 
-from fabrique.apps.jobs.models import EngineRecord, HubState, RecordState, Run, RunState
+from fabrique.apps.jobs.models import EarlierReading, EngineRecord, HubState, RecordState, Run, RunState
 from fabrique.core.reasons import Reason
 
 LIVE = (RunState.PLANNED, RunState.RUNNING)
@@ -45,6 +45,7 @@ class Shelf:
         self._key_of: dict[uuid.UUID, str] = dict(linked)
         self._new: dict[str, EngineRecord] = {}
         self._changed: dict[str, EngineRecord] = {}
+        self._earlier: list[EarlierReading] = []
 
     def run(self, key: str, handle: str) -> Run | None:
         """The run of this record."""
@@ -60,7 +61,7 @@ class Shelf:
     def keep(
         self, key: str, raw: bytes, state: RecordState, *, run: Run | None = None, why: Reason | None = None
     ) -> None:
-        """One row a key, with the latest bytes; written only where something changed."""
+        """One row a key, with the latest bytes; those that were booked stay beside. Written only where it changed."""
         told = {} if why is None else why.as_json()
         row = self.rows.get(key)
         if run is not None:
@@ -74,12 +75,15 @@ class Shelf:
             return
         elif key not in self._new:
             self._changed[key] = row
+            if row.state == RecordState.BOOKED and bytes(row.raw) != raw:
+                self._earlier.append(EarlierReading(record=row, raw=bytes(row.raw), until_ms=self._now))
         row.raw, row.state, row.reason, row.run, row.changed_ms = raw, state, told, run, self._now
 
     def write(self) -> None:
         EngineRecord.objects.bulk_create(self._new.values())
         names = ("raw", "state", "reason", "run", "changed_ms")
         EngineRecord.objects.bulk_update(self._changed.values(), names, batch_size=_AT_ONCE)
+        EarlierReading.objects.bulk_create(self._earlier)
 
 
 def _intent(handle: str) -> uuid.UUID | None:
