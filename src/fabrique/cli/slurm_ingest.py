@@ -98,6 +98,8 @@ def _rolled(cluster: Cluster, accounting: Accounting, from_ms: int, to_ms: int) 
         return [], "no whole hour"
     try:
         sums = sreport.by_account(Path(cluster.conf), Path(cluster.bin), cluster.cluster, start, stop)
+        if not sums:  # also where the first of these hours is older than the accounting
+            return [], "sreport knows none of these hours"
         return rolled(accounting.records(start, stop)[0], sums, start, stop), ""
     except FabriqueError as error:
         return [], str(error)
