@@ -15,7 +15,7 @@ from typing import Any
 
 from fabrique.engines.slurm.files import door
 from fabrique.engines.slurm.files.door import AccountRoom, PartitionRoom
-from fabrique.engines.slurm.files.render import LUA, Choice, PartitionPower, _lua, generate
+from fabrique.engines.slurm.files.render import HELD, LUA, Choice, PartitionPower, _lua, generate
 
 NO_VAL, NO_VAL16, INFINITE = 4294967294, 65534, 4294967295
 USER = 1002
@@ -25,6 +25,8 @@ UNSET: dict[str, Any] = {  # as Slurm 22.05 hands over what nobody set
     "min_nodes": NO_VAL, "max_nodes": NO_VAL, "min_cpus": 1, "num_tasks": NO_VAL, "cpus_per_task": NO_VAL16,
     "ntasks_per_node": NO_VAL16, "pn_min_cpus": NO_VAL16, "shared": NO_VAL16, "script": "#!/bin/sh\n", "name": "wrap",
 }  # fmt: skip
+JOB = {**UNSET, "account": "p-1", "partition": "gpu", "priority": 0, "admin_comment": HELD,
+       "licenses": "fabrique_w@fabrique:14", "tres_per_node": "gres:gpu:2"}  # fmt: skip
 
 DRIVER = """
 slurm = { SUCCESS = 0, ERROR = -1, ESLURM_ACCOUNTING_POLICY = 2050, NO_VAL = 4294967294,
@@ -79,6 +81,10 @@ class Answer:
     code: int
     set: Mapping[str, str]
     told: tuple[str, ...]
+
+
+def units(answer: Answer) -> str:
+    return answer.set.get("licenses", "")
 
 
 def choice(folder: Path, **changed: Any) -> Choice:

@@ -19,10 +19,9 @@ from fabrique.apps.people import services as people
 from fabrique.core import booking
 from fabrique.core.units import HOUR_MS, unit
 from fabrique.engines.protocol import Observation
-from fabrique.engines.slurm.files.render import HELD, LET_GO, OWNER
-from fabrique.engines.slurm.model import Node, Tres
+from fabrique.engines.slurm.files.render import LET_GO, OWNER
+from fabrique.engines.slurm.model import Tres
 from fabrique.operate import readopt
-from fabrique.operate.why import why
 
 H100 = unit("acc-ms:h100-sxm")
 pytestmark = pytest.mark.django_db
@@ -128,37 +127,6 @@ def test_a_stranger_is_told_and_stops_nobody(bench: ClusterBench) -> None:
     assert bench.slurm.released == [known.handle]
     assert "chemistry" in bench.slurm.shown[stranger.handle]
     assert Job.objects.count() == 1
-
-
-def test_what_is_drained_or_taken_by_others_is_given_to_nobody(bench: ClusterBench) -> None:
-    up = Node(name="n1", state="MIXED", partitions=("gpu", "flex"), total=Tres(32, 100_000, 0, {"": 4}))
-    bench.slurm.machines = [up, replace(up, name="n2", state="IDLE", flags=frozenset({"DRAIN"}))]
-    theirs = {"account": "chemistry", "state": "RUNNING", "started_ms": T0, "nodes": ("n1",), "partition": "debug"}
-    bench.slurm.sbatch(1, **theirs, given=Tres(cores=2, nodes=1, gpus={"": 1}))
-    for job_id in (2, 3):
-        bench.slurm.sbatch(job_id, asked=Tres(cores=4, nodes=1, gpus={"": 2}))
-    bench.turn()
-    assert bench.slurm.released == [bench.slurm.queue[2].handle]  # of eight, four and one are away
-    assert bench.row("3").reason["code"] == "wait.accelerators"
-    told = why(bench.here, bench.row("3"), now=bench.now)  # who asks is told what the loop knew
-    assert told is not None and told.reason is not None and told.reason.code == "wait.accelerators"
-    lines = (bench.here.home / "slurm" / "door").read_text().splitlines()
-    free_w = 20_000 - 2 * 500 - (600 + 2 * 4) - 1_300  # others' own, then two devices and four cores in licences
-    assert f"partition gpu 1 26 {free_w}" in lines
-    bench.slurm.machines = [up, replace(up, name="n2", state="IDLE")]
-    bench.turn()
-    assert len(bench.slurm.released) == 1  # asked again in ten seconds
-    bench.turn(10_000)
-    assert bench.slurm.released == [bench.slurm.queue[n].handle for n in (2, 3)]
-
-
-def test_what_our_door_holds_where_the_hub_serves_nobody_is_told_so(bench: ClusterBench) -> None:
-    """A partition that was taken out of the deployment, or to which an administrator moved the job."""
-    held = bench.slurm.sbatch(1, partition="debug", admin_comment=HELD)
-    own = bench.slurm.sbatch(2, partition="debug")
-    bench.turn()
-    assert "debug" in bench.slurm.shown[held.handle] and own.handle not in bench.slurm.shown
-    assert not bench.slurm.released and not Job.objects.exists()
 
 
 def test_an_array_is_a_job_a_task(bench: ClusterBench) -> None:
