@@ -352,6 +352,18 @@ def test_what_its_owner_holds_is_not_released_until_they_let_go(bench: ClusterBe
     assert bench.slurm.released == [job.handle]
 
 
+def test_a_run_of_the_hubs_own_that_its_owner_held_for_a_while_is_released_again(bench: ClusterBench) -> None:
+    """The door gives it back held, like any other: nobody but the hub lets it go."""
+    job = bench.submit(accelerators="1", kinds="h100-sxm")
+    bench.turn()
+    for comment, released in ((OWNER, []), (LET_GO, [bench.intent(job)])):
+        bench.slurm.sbatch(71, name=bench.intent(job), user="hub", comment=comment)
+        bench.turn(60_000)
+        assert bench.slurm.released == released
+    bench.turn(60_000)  # released, it is nobody's to release again
+    assert len(bench.slurm.released) == 1
+
+
 def test_shares_are_of_what_the_watts_let_be_had(bench: ClusterBench, monkeypatch: pytest.MonkeyPatch) -> None:
     from fabrique.operate import decide
 

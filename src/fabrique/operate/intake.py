@@ -25,7 +25,7 @@ from fabrique.core.units import ceil_divide
 from fabrique.definitions.cluster import Cluster, ClusterPartition
 from fabrique.definitions.job_values import NotRead, permille
 from fabrique.engines.protocol import Observation
-from fabrique.engines.slurm.files.render import HELD, held_by_owner
+from fabrique.engines.slurm.files.render import HELD, LET_GO, held_by_owner
 from fabrique.engines.slurm.model import QueuedJob, Record, Tres, handle_of
 from fabrique.operate import decide
 from fabrique.operate.books import Books
@@ -93,7 +93,8 @@ class Intake:
 
     def look(self, door: Door, runs: Sequence[Run], *, now: int) -> Taken:
         """Raises what the engine raises."""
-        shown = self._bounded([*door.arrivals(), *self._orphans(door)], {run.handle for run in runs})
+        ours = {job.name: job for job in door.ours()}
+        shown = self._bounded([*door.arrivals(), *self._orphans(ours)], {run.handle for run in runs})
         apart = Counter(job.array_id for job in shown if job.array_task is not None)
         came = {c.handle: c for job in shown for c in came_of(self.cluster, job, now, apart[job.array_id])}
         counted = {run.handle: run for run in runs}
@@ -125,6 +126,8 @@ class Intake:
                     taken.held.append(handle)
             elif one.started_ms is None and not one.held and handle not in counted:
                 taken.loose.append(handle)
+        # one that we submitted, and that its owner held for a while: at the door it is as if it had come by it
+        taken.held += [name for name in self._own & ours.keys() if ours[name].held and ours[name].comment == LET_GO]
         runs_there = (job for job in shown if job.state in ("RUNNING", "SUSPENDED"))
         taken.others = [job for job in runs_there if job.handle not in self._rows]
         taken.waiting = frozenset(h for h, c in came.items() if c.started_ms is None)
@@ -160,9 +163,8 @@ class Intake:
             if handle in self._moving:
                 self._move(*self._moving[handle], now=now)
 
-    def _orphans(self, door: Door) -> list[QueuedJob]:
+    def _orphans(self, ours: Mapping[str, QueuedJob]) -> list[QueuedJob]:
         """Jobs that we submitted and know nothing of any more, after a restore: from now on they came by the door."""
-        ours = {job.name: job for job in door.ours()}
         self._own &= ours.keys()
         unsure = ours.keys() - self._own
         if unsure:
