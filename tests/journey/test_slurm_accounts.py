@@ -31,7 +31,7 @@ from fabrique.engines.slurm.files.install import put
 from fabrique.engines.slurm.files.levels import Level
 from fabrique.engines.slurm.files.render import HELD, LET_GO, LUA, OPENED, OWNER, PartitionPower, generate
 from fabrique.engines.slurm.placing import Settings
-from fabrique.operate.intake import tolerated
+from fabrique.operate.at_the_door import tolerated
 
 if TYPE_CHECKING:
     from tests.conftest import Home

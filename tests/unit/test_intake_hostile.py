@@ -16,7 +16,7 @@ from fabrique.apps.ledger.verify import verify
 from fabrique.core import booking
 from fabrique.core.errors import FabriqueError
 from fabrique.core.units import unit
-from fabrique.engines.slurm.files.render import LET_GO, OWNER
+from fabrique.engines.slurm.files.render import HELD, LET_GO, OWNER
 from fabrique.engines.slurm.model import QueuedJob, Tres, handle_of
 
 H100 = unit("acc-ms:h100-sxm")
@@ -228,9 +228,10 @@ def test_what_waits_for_room_keeps_its_place(bench: ClusterBench, why: str) -> N
 
 
 def test_an_array_takes_no_more_room_than_it_may_run_at_once(bench: ClusterBench) -> None:
-    bench.slurm.sbatch(7, array_id=7, task_ids=tuple(range(1, 9)), tasks=8, tasks_at_once=2)
+    bench.slurm.sbatch(7, array_id=7, task_ids=tuple(range(1, 9)), tasks=8, tasks_at_once=2, admin_comment=HELD)
     bench.turn()
     assert Job.objects.count() == 2 and len(bench.slurm.released) == 2
+    assert bench.slurm.queue[7].handle not in bench.slurm.shown
     array = bench.slurm.queue[7]
     bench.slurm.queue[7] = replace(array, task_ids=tuple(range(3, 9)), tasks=6)
     for number, task in ((8, 1), (9, 2)):  # Slurm starts them, each under a number of its own
@@ -238,6 +239,7 @@ def test_an_array_takes_no_more_room_than_it_may_run_at_once(bench: ClusterBench
         bench.slurm.starts(number, bench.now)
     bench.turn()
     assert Job.objects.count() == 2 and len(bench.slurm.released) == 2
+    assert "2 à la fois" in bench.slurm.shown[bench.slurm.queue[7].handle]  # why the others wait
     bench.slurm.ends(8, bench.now, exit_code=0)
     bench.turn(10_000)
     assert (Job.objects.count(), bench.slurm.released[2:]) == (3, [handle_of(array, 3)])

@@ -17,8 +17,8 @@ from fabrique.definitions import rules as rule_sets
 from fabrique.engines.slurm.files import door
 from fabrique.engines.slurm.files import levels as level_files
 from fabrique.engines.slurm.model import QueuedJob, Tres, Unread
+from fabrique.operate.at_the_door import tolerated
 from fabrique.operate.door_levels import forget_over
-from fabrique.operate.intake import tolerated
 
 
 @pytest.fixture

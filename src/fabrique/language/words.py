@@ -45,6 +45,7 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "wait.owner": msg("held by their owners"),
         "wait.cluster": msg("waiting for a limit of the cluster's own"),
         "wait.other-job": msg("waiting for other jobs"),
+        "wait.array": msg("waiting for other tasks of their array"),
         "wait.engine": msg("waiting for an engine that does not answer"),
         "wait.account": msg("waiting for their account on the engine"),
         "wait.observe-only": msg("waiting for an operator: the hub only observes"),

@@ -15,7 +15,7 @@ from fabrique.core.reasons import Reason, reason
 from fabrique.definitions.cluster import Cluster, ClusterPartition
 from fabrique.engines.slurm import ends
 from fabrique.engines.slurm.model import Record
-from fabrique.operate.intake import partition_of, spec_of
+from fabrique.operate.at_the_door import partition_of, spec_of
 from fabrique.operate.observe import OWN_COUNTER, seen
 
 BY_ALLOCATION: Final = modelled("what was allocated, at its most", TDP_MODEL_ERROR)

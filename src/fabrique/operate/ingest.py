@@ -30,8 +30,9 @@ from fabrique.engines.slurm import ends
 from fabrique.engines.slurm.model import OURS, THEIRS, QueuedJob, Record, Unread, handle_of
 from fabrique.operate import decide
 from fabrique.operate.accounted import came_of, may_be_alone, offer_of, told
+from fabrique.operate.at_the_door import partition_of
 from fabrique.operate.books import Books
-from fabrique.operate.intake import ProjectOf, partition_of
+from fabrique.operate.intake import ProjectOf
 from fabrique.operate.options import Asked
 
 log = logging.getLogger("fabrique.loop")

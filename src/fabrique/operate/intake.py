@@ -7,9 +7,8 @@ admitted after the fact: held, counted and charged like any other. One that left
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol, runtime_checkable
 
@@ -19,31 +18,25 @@ from fabrique.apps.jobs.intake import Came
 from fabrique.apps.jobs.models import Job, Run
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core.clock import has_passed
-from fabrique.core.job import MILLI, JobSpec, JobState
+from fabrique.core.job import JobSpec, JobState
 from fabrique.core.reasons import Reason, reason
-from fabrique.core.units import ceil_divide
-from fabrique.definitions.cluster import Cluster, ClusterPartition
-from fabrique.definitions.job_values import NotRead, permille
+from fabrique.definitions.cluster import Cluster
 from fabrique.engines.protocol import Observation
-from fabrique.engines.slurm.files.render import HELD, LET_GO, held_by_owner
-from fabrique.engines.slurm.model import QueuedJob, Record, Tres, handle_of
+from fabrique.engines.slurm.files.render import HELD, LET_GO
+from fabrique.engines.slurm.model import QueuedJob, handle_of
 from fabrique.operate import decide
+from fabrique.operate.at_the_door import TASKS_AT_ONCE, came_of, partition_of
 from fabrique.operate.books import Books
 
 log = logging.getLogger("fabrique.loop")
 
-FOR_EVER_MS: Final = 366 * 86_400_000  # what a job without a limit is taken to ask for: no budget covers it
-TASKS_AT_ONCE: Final = 1_000  # of one pending array: the others come as these go
 PATIENCE_MS: Final = 10_000  # a released job that Slurm keeps for a reason of its own, such as a limit of its user
 BACK_OFF_MS, LONGEST_MS = 60_000, 86_400_000  # is taken back, and tried again after so long, twice as long each time
 STRAYS_MS: Final = 60_000  # whose a stranger's job is, is asked again so often
-_NAME_MOST: Final = 80
-_CONSENT: Final = re.compile(r"#fabrique tolerance: ?([0-9.]{1,8}%)", re.ASCII)
 # What a released job may wait for in Slurm, and holds its place in the plan: there is room by our count.
 _ITS_TURN: Final = frozenset(
     "Resources Priority Licenses BeginTime JobArrayTaskLimit Cleaning Prolog JobHeldUser JobHeldAdmin".split()
 )
-_MOST: Final = 1 << 20  # of anything that one job has: beyond it, somebody counts in other units, and sums overflow
 ProjectOf = Callable[[str, str, str], Project | None]  # of (engine, account, qos)
 
 
@@ -109,7 +102,7 @@ class Intake:
         self._strays = {h: why for h, why in self._strays.items() if h in came}
         self._meet([c for h, c in came.items() if h not in self._rows and h not in self._strays], taken, now=now)
         self._follow(came, counted, taken, now=now)
-        taken.strays = {**self._strays, **self._elsewhere(shown)}
+        taken.strays = {**self._strays, **self._elsewhere(shown), **_beyond_bound(shown, came)}
         for handle, row in self._rows.items():
             one = intake.as_asked(came[handle], row, counted.get(handle))
             before = self._specs.get(handle) or specs.needs(row)
@@ -263,45 +256,11 @@ def admit_running(here: ThisHub, job: Job, came: Came, epoch: int, *, now: int) 
     return admission.admit_running(job, placement, came.started_ms or now, why, epoch, now=now) is not None
 
 
-# --- Slurm's words into ours --------------------------------------------------------------------------------------
-
-
-def came_of(cluster: Cluster, job: QueuedJob, now: int, apart: int = 0) -> Iterator[Came]:
-    """One, or one a task for an array that waits, as many as may run beside those that Slurm shows apart from it. Jobs
-    on partitions that the hub does not serve are not its affair.
-
-    What Slurm itself would not start yet, released or not, holds no room in the plan.
-    """
-    partition = partition_of(cluster, job.partition)
-    if partition is None or job.state not in ("PENDING", "RUNNING", "SUSPENDED"):
-        return
-    spec = spec_of(job, will_take(job, partition) if job.state == "PENDING" else job.given, partition)
-    if job.state == "PENDING":
-        spec = _put_off(spec, job, now)
-    most = min(TASKS_AT_ONCE, max(job.tasks_at_once - apart, 0)) if job.tasks_at_once else TASKS_AT_ONCE
-    for task in job.task_ids[:most] if job.task_ids else (job.array_task,):
-        array = job.array_id if task is not None else None
-        yield Came(
-            engine=cluster.engine,
-            outside_id=str(job.job_id) if array is None else f"{array}_{task}",
-            handle=handle_of(job, task),
-            login=job.user,
-            account=job.account,
-            qos=job.qos,
-            submitted_ms=job.submitted_ms,
-            spec=spec,
-            held=job.held,
-            started_ms=None if job.state == "PENDING" else job.started_ms,
-        )
-
-
-def _put_off(spec: JobSpec, job: QueuedJob, now: int) -> JobSpec:
-    """By its owner, by a job that it depends on, or until its own begin time."""
-    if job.held and held_by_owner(job.comment, job.admin_comment):
-        return replace(spec, awaits="owner")
-    if job.dependency:
-        return replace(spec, awaits="other-job")
-    return replace(spec, not_before_ms=job.eligible_ms) if (job.eligible_ms or 0) > now else spec
+def _beyond_bound(shown: Sequence[QueuedJob], came: Collection[str]) -> dict[str, Reason]:
+    """Arrays of which the door holds tasks, and none is to be decided on: as many run as may at once."""
+    ours = (job for job in shown if job.held and job.admin_comment == HELD and job.task_ids and job.tasks_at_once)
+    behind = (job for job in ours if handle_of(job, job.task_ids[0]) not in came)
+    return {job.handle: reason("wait.array", most=job.tasks_at_once) for job in behind}
 
 
 def _put_off_by(spec: JobSpec) -> tuple[str | None, int | None]:
@@ -323,59 +282,6 @@ def _asks_more(before: JobSpec, now: JobSpec) -> bool:
     grown = any(getattr(now, name) > getattr(before, name) for name in sizes)
     grown = grown or (now.memory_mb or 0) > (before.memory_mb or 0) or now.partition != before.partition
     return grown or (not _waits_for_us(now) and _put_off_by(now) != _put_off_by(before))
-
-
-def partition_of(cluster: Cluster, name: str) -> ClusterPartition | None:
-    """A job may name several, separated by commas, until it starts: the first that the hub serves."""
-    for one in name.split(","):
-        for partition in cluster.partitions:
-            if one in partition.names:
-                return partition
-    return None
-
-
-def will_take(job: QueuedJob, partition: ClusterPartition) -> Tres:
-    """What Slurm will give a job that waits, where it shows less until then: one node for all of `-n 500`, one core for
-    `--exclusive`, which is given its nodes whole. Memory is what Slurm says.
-    """
-    asked, least = job.asked, max(job.asked.nodes, 1)
-    for wanted, each in ((asked.devices, partition.devices), (asked.cores, partition.cores)):
-        least = max(least, ceil_divide(wanted, each) if each else 1)
-    if not job.exclusive:
-        return replace(asked, nodes=least)
-    devices, cores = partition.devices * least, partition.cores * least
-    return replace(asked, nodes=least, cores=max(cores, asked.cores), gpus={"": max(devices, asked.devices)})
-
-
-def spec_of(job: QueuedJob | Record, tres: Tres, partition: ClusterPartition) -> JobSpec:
-    """What the job asks for, as a job of the hub: allocated resources where it has some, never what it typed."""
-    devices = min(tres.devices, _MOST) * MILLI
-    kind = partition.kind if devices else partition.core_kind
-    return JobSpec(
-        script="",
-        name="".join(c if c.isprintable() else "?" for c in job.name)[:_NAME_MOST] or "job",
-        kinds=(kind,) if kind else (),
-        milli_devices=devices,
-        nodes=min(max(tres.nodes, 1), _MOST),
-        cores=min(max(tres.cores, 1), _MOST),
-        memory_mb=tres.memory_mb or None,
-        walltime_ms=min(job.limit_ms or FOR_EVER_MS, FOR_EVER_MS),
-        tolerance_permille=tolerated(job.comment) if devices else 0,
-        partition=partition.id,
-    )
-
-
-def tolerated(comment: str) -> int:
-    """The slowdown that a job's user consents to in its comment, in permille; 0 where it says none that can be read.
-
-    The door has told them at submission; what another way brought past it is no consent.
-    """
-    match = _CONSENT.fullmatch(comment)
-    try:
-        found = permille(match[1]) if match else 0
-    except NotRead:
-        return 0
-    return found if found <= MILLI else 0
 
 
 def _natural(outside_id: str) -> tuple[int, int]:
