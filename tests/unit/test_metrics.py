@@ -10,6 +10,7 @@ import pytest
 from django.conf import settings
 from django.db import DatabaseError
 from prometheus_client.parser import text_string_to_metric_families
+from tests.unit.clusters import ClusterBench
 
 from fabrique.apps.access.models import Allocation
 from fabrique.apps.energy import queries as energy
@@ -23,7 +24,7 @@ from fabrique.apps.this_hub import this_hub
 from fabrique.core.booking import Exhaustion, Frozen, Policy
 from fabrique.core.reasons import reason
 from fabrique.core.units import HOUR_MS, Amount, Unit
-from fabrique.portal import metrics
+from fabrique.portal import glance, metrics
 
 CORE = Unit("core-ms:local-core")
 Sample = tuple[str, tuple[tuple[str, str], ...]]
@@ -285,6 +286,13 @@ def test_acts_that_no_engine_confirmed_are_counted_by_act(desk: Any) -> None:
     told = {act: found[key("intents_unresolved", act=act)] for act in ("submit", "release", "cancel", "preempt")}
     assert told == {"submit": 1, "release": 1, "cancel": 0, "preempt": 0}
     assert found[key("devices_used", kind="local-core", device="core", vendor="")] == 1.5
+
+
+def test_the_cores_beside_accelerators_are_handed_out_too(bench: ClusterBench) -> None:
+    bench.slurm.sbatch(1)  # a device and four cores
+    bench.turn()
+    found = {one.kind: one.used for one in glance.devices(bench.here, Run.objects.all())}
+    assert found == {"h100-sxm": 1_000, "local-core": 4_000}
 
 
 def test_nobodys_name_is_in_it(desk: Any) -> None:

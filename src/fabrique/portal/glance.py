@@ -9,12 +9,13 @@ from itertools import pairwise
 from typing import Final
 
 from fabrique.apps.energy.models import Window
+from fabrique.apps.jobs import specs
 from fabrique.apps.jobs.models import HubState, Job, Run, RunState
 from fabrique.apps.names import pool_name
 from fabrique.apps.this_hub import ThisHub
 from fabrique.core.carbon import Factor
 from fabrique.core.errors import FabriqueError
-from fabrique.core.job import JobState
+from fabrique.core.job import MILLI, JobState
 from fabrique.core.reasons import Reason, from_json
 from fabrique.core.units import Unit
 from fabrique.language import Speaker
@@ -116,7 +117,8 @@ class Glance:
 def glance(here: ThisHub, *, now: int, language: str = "en") -> Glance:
     """Reads the tables once; pure functions below make sense of them."""
     windows = list(Window.objects.filter(site=here.site, end_ms__gt=now - DAY_MS).order_by("start_ms"))
-    runs = list(Run.objects.filter(state__in=(RunState.PLANNED, RunState.RUNNING)).select_related("job"))
+    alive = Run.objects.filter(state__in=(RunState.PLANNED, RunState.RUNNING))
+    runs = list(alive.select_related("job").defer("job__script"))
     last = windows[-1] if windows else None
     state = HubState.objects.filter(pk=1).first()
     pending = Job.objects.filter(status=JobState.PENDING.value).order_by("number").values_list("number", "reason")
@@ -185,10 +187,14 @@ def end_of(run: Run) -> int:
 
 
 def devices(here: ThisHub, runs: Iterable[Run]) -> list[Devices]:
-    """What is connected, and how much of it is handed out."""
+    """What is connected, and how much of it is handed out: to a job of accelerators, the cores beside them too."""
     used: Counter[str] = Counter()
+    cores_of = {offer.partition: offer.kind for offer in here.offers if offer.device == "core"}
     for run in runs:
         used[run.kind] += run.share_milli
+        beside = cores_of.get(run.partition, run.kind)
+        if beside != run.kind:
+            used[beside] += specs.needs(run.job).cores * MILLI
     found = []
     for kind, device in sorted(here.devices.items(), key=lambda item: (item[1] == "core", item[0])):
         vendor = here.connected.vendors.get(kind, "")

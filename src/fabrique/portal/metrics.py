@@ -47,7 +47,7 @@ class HubCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         alive = (RunState.PLANNED, RunState.RUNNING)
-        runs = list(Run.objects.filter(state__in=alive).select_related("job"))
+        runs = list(Run.objects.filter(state__in=alive).select_related("job").defer("job__script"))
         yield from about(self.here)
         yield from queue(self.here)
         yield from devices(self.here, runs)
