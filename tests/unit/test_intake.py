@@ -22,6 +22,7 @@ from fabrique.engines.protocol import Observation
 from fabrique.engines.slurm.files.render import LET_GO, OWNER
 from fabrique.engines.slurm.model import Tres
 from fabrique.operate import readopt
+from fabrique.operate.why import why
 
 H100 = unit("acc-ms:h100-sxm")
 pytestmark = pytest.mark.django_db
@@ -294,9 +295,18 @@ def test_what_the_cap_never_lets_start_is_told_so(bench: ClusterBench) -> None:
     bench.slurm.sbatch(1, asked=Tres(cores=4, nodes=1, gpus={"": 4}))
     bench.slurm.sbatch(2)
     bench.turn()
-    why = bench.row("1").reason
-    assert (why["code"], why["most_w"]) == ("refuse.power", 1_000) and why["asked_w"] > 1_000
+    told = bench.row("1").reason
+    assert (told["code"], told["most_w"]) == ("refuse.power", 1_000) and told["asked_w"] > 1_000
     assert bench.slurm.released == [bench.slurm.queue[2].handle]
+
+
+def test_who_asks_too_much_for_the_cap_is_told_what_it_would_let_start(bench: ClusterBench) -> None:
+    bench.here.cap_w = bench.here.base_w + 1_400  # for two devices
+    bench.slurm.sbatch(1, asked=Tres(cores=4, nodes=1, gpus={"": 4}))
+    bench.turn()
+    told = why(bench.here, bench.row("1"), now=bench.now)
+    assert told is not None and told.latest_ms is None
+    assert [(c.kind, c.before, c.after) for c in told.changes] == [("devices", 4_000, 2_000)]
 
 
 def test_a_run_that_the_hub_forgot_is_taken_in_by_its_name(bench: ClusterBench) -> None:

@@ -60,15 +60,17 @@ def why_it_waits(ask: Asked, why: Reason, books: Books, asks: Mapping[str, Asked
     return why if wanted <= room + held else reason("refuse.budget", unit=unit, asked=wanted, available=room)
 
 
-def asked(here: ThisHub, jobs: Sequence[Job], books: Books) -> list[Asked]:
-    """Phase 0 for every pending job: the offers that its allocation has a budget for."""
+def asked(here: ThisHub, jobs: Sequence[Job], books: Books, *, capped: bool = True) -> list[Asked]:
+    """Phase 0 for every pending job: the offers that its allocation has a budget for, and, unless `capped` is False, at
+    which it could start below the cap.
+    """
     found = []
     for job in jobs:
         spec = specs.needs(job)
         offers, why = fits.candidates(spec, here.offers)
         limits = books.policies(str(job.allocation_id))
         paid = tuple(o for o in offers if o.unit in limits)
-        powered = tuple(o for o in paid if _is_below_the_cap(here, spec, o))
+        powered = tuple(o for o in paid if not capped or _is_below_the_cap(here, spec, o))
         if paid and not powered:
             asked_w = min(power_bound(here, spec, o) for o in paid)
             why = reason("refuse.power", asked_w=asked_w, most_w=max((here.cap_w or 0) - here.base_w, 0))

@@ -29,15 +29,18 @@ _RUNS_LEAST: Final = 20  # fewer tell nothing of how long jobs run here
 
 
 def why(here: ThisHub, job: Job, *, now: int) -> Explained | None:
-    """None for a job that does not wait, or that nothing could start as things stand."""
+    """None for a job that does not wait, or that nothing could start as things stand, a smaller one neither."""
     if job.status != JobState.PENDING.value:
         return None
     state = cycle.hub_state()
     books = Books(here, now)
     asks = [a for a in decide.asked(here, cycle.pending_jobs(), books) if a.offers]
     own = next((a for a in asks if a.job.pk == job.pk), None)
-    if own is None:
-        return None
+    if own is None:  # one that the cap never lets start may ask for less
+        own = next((a for a in decide.asked(here, [job], books, capped=False) if a.offers), None)
+        if own is None:
+            return None
+        asks.append(own)
     rules = replace(rules_in_force(here, now), observe_only=state.observe_only)
     away = out_of_service.kept(state.decided)
     rows = decide.rows(here, asks, cycle.live_runs(), rules, books, away, now=now)
