@@ -79,15 +79,18 @@ def test_the_queue_and_its_hint_call_a_job_as_squeue_does(bench: ClusterBench) -
     people.grant_role(operator, Role.OPERATOR, people.create_organisation("Room", "operator", "CA", now=T0), now=T0)
     desk = Desk(Call(acting=operator.email), bench.here, Speaker("en", "America/Toronto"))
     whole = Tres(cores=4, nodes=2, gpus={"": 8})
-    for job_id in (2, 1):
+    earlier = bench.submit(accelerators="1", kinds="h100-sxm")
+    jobs.cancel(earlier, bench.person, now=bench.now)
+    first, second = earlier.number + 1, earlier.number + 2  # our numbers; theirs are the other way round
+    for job_id in (second, first):
         bench.slurm.sbatch(job_id, submitted_ms=T0 - job_id, asked=whole, name=f"job-{job_id}")
     bench.turn()
-    runs, waits = bench.row("2"), bench.row("1")
-    assert (runs.number, waits.number) == (1, 2)
+    runs, waits = bench.row(str(second)), bench.row(str(first))
+    assert (runs.number, waits.number) == (first, second)
     seen = queue_for(operator, now=bench.now)
     table = "\n".join(text for text, _ in frame(desk, seen, 50, 200))
-    assert table.index("2  job-2") < table.index("1  job-1")
+    assert table.index(f"{second}  job-{second}") < table.index(f"{first}  job-{first}")
     assert "chosen by the hub" not in table and "full" in table  # nobody lowers what did not consent
-    assert following(desk, seen)[1].endswith(" why 1")
+    assert following(desk, seen)[1].endswith(f" why {first}")
     jobs.cancel(waits, operator, now=bench.now)
-    assert following(desk, queue_for(operator, now=bench.now))[1].endswith(" why 2")  # its log is not here
+    assert following(desk, queue_for(operator, now=bench.now))[1].endswith(f" why {second}")  # its log is not here
