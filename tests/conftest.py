@@ -58,6 +58,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ[SETTINGS] = "fabrique.portal.settings"
     assert settings.HOME == HOME, f"Django's settings were read before the tests' home was known: unset {SETTINGS}"
     del os.environ[SETTINGS]
+    config.pluginmanager.register(LongFirst())
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -78,6 +79,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if len(kept) != len(items):
         config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
         items[:] = kept
+
+
+class LongFirst:
+    """Journeys, then contracts, then the rest: no long one is left over for one worker while the others are done."""
+
+    @pytest.hookimpl(trylast=True)  # after pytest-django, which has an order of its own
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        long = ("journey", "contract")
+        items.sort(key=lambda item: next((n for n, name in enumerate(long) if name in item.path.parts), len(long)))
 
 
 # --- what was skipped, and why ----------------------------------------------------------------------------

@@ -30,7 +30,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 IN_CI = os.environ.get("CI", "").lower() == "true"
 WORKERS = str(min(4, os.cpu_count() or 1))
-TOGETHER = ("-n", WORKERS, "--dist", "loadfile")
+WAITING = str(min(4, os.cpu_count() or 1) + 1)  # on Slurm: most of the time is its own turns
+TOGETHER = ("--dist", "loadfile", "--no-loadscope-reorder")  # in the order of tests/conftest.py
 
 
 @dataclass
@@ -106,19 +107,19 @@ def prepare(tally: Tally, *parts: prepare_tests.Part) -> None:
 
 
 def on_slurm(tally: Tally) -> None:
-    """A lab a process, which the tests of a file share; most of their time is Slurm's own turns."""
+    """A lab a process, which the tests of a file share."""
     name = "every test on a real Slurm"
     if absent := packages.missing():
         tally.leave_out(name, f"Slurm is not installed (Debian: {' '.join(absent)})")
     else:
-        tally.pytest(name, "--slurm", *TOGETHER)
+        tally.pytest(name, "--slurm", "-n", WAITING, *TOGETHER)
 
 
 def test(tally: Tally) -> None:
     prepare(tally)
     style(tally)
-    tally.pytest("every test, on SQLite", *TOGETHER)
-    on_postgresql(tally, *TOGETHER)
+    tally.pytest("every test, on SQLite", "-n", WORKERS, *TOGETHER)
+    on_postgresql(tally, "-n", WORKERS, *TOGETHER)
     on_slurm(tally)
 
 
