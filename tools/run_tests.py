@@ -30,8 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 IN_CI = os.environ.get("CI", "").lower() == "true"
 WORKERS = str(min(4, os.cpu_count() or 1))
-WAITING = str(min(4, os.cpu_count() or 1) + 1)  # on Slurm: most of the time is its own turns
-TOGETHER = ("--dist", "loadfile", "--no-loadscope-reorder")  # in the order of tests/conftest.py
+TOGETHER = ("-n", WORKERS, "--dist", "loadfile", "--no-loadscope-reorder")  # in the order of tests/conftest.py
 
 
 @dataclass
@@ -112,14 +111,14 @@ def on_slurm(tally: Tally) -> None:
     if absent := packages.missing():
         tally.leave_out(name, f"Slurm is not installed (Debian: {' '.join(absent)})")
     else:
-        tally.pytest(name, "--slurm", "-n", WAITING, *TOGETHER)
+        tally.pytest(name, "--slurm", *TOGETHER)
 
 
 def test(tally: Tally) -> None:
     prepare(tally)
     style(tally)
-    tally.pytest("every test, on SQLite", "-n", WORKERS, *TOGETHER)
-    on_postgresql(tally, "-n", WORKERS, *TOGETHER)
+    tally.pytest("every test, on SQLite", *TOGETHER)
+    on_postgresql(tally, *TOGETHER)
     on_slurm(tally)
 
 

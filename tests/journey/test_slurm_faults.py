@@ -127,20 +127,28 @@ def test_an_accounting_that_is_away_and_a_clock_that_steps(slurm_hub: SlurmHub, 
         stream.arrived()
         time.sleep(max(0.0, 121 - (time.monotonic() - away)))
         lab.start_database()
-        time.sleep(12)  # the loop asks the accounting every ten seconds, and corrects what it was told otherwise
-        # Slurm 22.05 loses a start or an end that was on its way as the accounting went: of such a job sacct says no
-        # Start, or that it is COMPLETED and lasts until now; the hub has it from the controller
-        books = hub.assert_books_are_sacct_s(stream.began, stream.sent, 60, hub.by_controller)
+        hub.assert_books_are_sacct_s(stream.began, stream.sent, 60, hub.by_controller)
+        until(lambda: not apart(hub, stream), 120, lambda: apart(hub, stream))  # late, the accounting is told all
+        books = hub.books(stream.began)
     assert books.by_status == {"completed": stream.sent}, books
-    charged = {run[name]: run["elapsed_ms"] for run in books.runs for name in ("job", "handle")}
-    whole = (row for row in hub.sacct(stream.began) if row["Start"] != "None" and row["End"] != "Unknown")
-    kept = [row for row in whole if row["State"] == "COMPLETED"]
-    assert len(kept) > stream.sent // 2
-    for row in kept:
-        name = row["JobName"] if row["JobName"].startswith("run-") else row["JobID"]
-        assert charged[name] == int(row["ElapsedRaw"]) * 1000, row
     assert not any(books.refunded.values())
     assert {one["reason"].get("why", "").partition(" ")[2] for one in books.quarantined} <= {"without an end"}
+
+
+def apart(hub: SlurmHub, stream: Stream) -> list[object]:
+    """What the books have otherwise than the accounting's own records, the hub's own runs too.
+
+    Slurm 22.05 loses a start or an end that was on its way as the accounting went: of such a job sacct says no Start,
+    or that it lasts until now. The hub has it from the controller. Of most it has both.
+    """
+    charged = {run[name]: run["elapsed_ms"] for run in hub.books(stream.began).runs for name in ("job", "handle")}
+    whole = [row for row in hub.sacct(stream.began) if row["Start"] != "None" and row["End"] != "Unknown"]
+    found: list[object] = [] if len(whole) > stream.sent * 3 // 4 else [f"{len(whole)} whole records of {stream.sent}"]
+    for row in whole:
+        name = row["JobName"] if row["JobName"].startswith("run-") else row["JobID"]
+        if charged.get(name) != int(row["ElapsedRaw"]) * 1000:
+            found.append((charged.get(name), row))
+    return found
 
 
 def test_a_loop_that_is_killed_at_any_instant_and_two_at_once(slurm_hub: SlurmHub) -> None:
@@ -167,7 +175,7 @@ def test_a_full_disk_under_the_hub_and_under_a_node(slurm_hub: SlurmHub) -> None
     lab.node_stop(2)
     with small_disk(node, "1m"), small_disk(hub.home.path, "96m", keep=True) as home:
         lab.node_start(2)
-        lab.wait_for_nodes()
+        lab.wait_for_nodes(resume=True)  # a controller that was killed before may have drained some
         with hub.operating():
             stream.some(6)
             fill(node / "full")
@@ -196,7 +204,7 @@ def test_a_controller_that_can_not_write_and_one_that_hangs(slurm_hub: SlurmHub)
     lab.stop_controller()
     with small_disk(lab.folder / "state", "8m", keep=True) as state:
         lab.start_controller()
-        lab.wait_for_nodes()
+        lab.wait_for_nodes(resume=True)
         with hub.operating():
             stream.some(6)
             fill(state / "full")
