@@ -343,6 +343,7 @@ def test_attempts_of_a_job_have_names_that_follow_from_it(bench: ClusterBench) -
     Hold.objects.filter(pk=run.hold).delete()
     run.delete()
     Job.objects.filter(pk=job.pk).update(status="pending")
+    bench.here.cap_w = bench.here.base_w + 100  # a cap that was lowered since is no reason to lose what runs
     assert list(readopt.readopt(bench.here, intents, now=bench.now).values()) == [job.number]
     assert bench.status(job) == "starting"
     assert job.runs.get().pk == admission.run_id(job, 1)

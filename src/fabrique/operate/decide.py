@@ -60,9 +60,9 @@ def why_it_waits(ask: Asked, why: Reason, books: Books, asks: Mapping[str, Asked
     return why if wanted <= room + held else reason("refuse.budget", unit=unit, asked=wanted, available=room)
 
 
-def asked(here: ThisHub, jobs: Sequence[Job], books: Books, *, capped: bool = True) -> list[Asked]:
-    """Phase 0 for every pending job: the offers that its allocation has a budget for, and, unless `capped` is False, at
-    which it could start below the cap.
+def asked(here: ThisHub, jobs: Sequence[Job], books: Books, *, capped: bool = False) -> list[Asked]:
+    """Phase 0 for every job: the offers that its allocation has a budget for. `capped`, of those that wait: and at
+    which it could start below the cap, which is no question to what runs.
     """
     found = []
     for job in jobs:

@@ -195,7 +195,7 @@ class Loop:
         if not jobs:
             return ()
         books = Books(self.here, now)
-        asks = {str(a.job.number): a for a in decide.asked(self.here, jobs, books)}
+        asks = {str(a.job.number): a for a in decide.asked(self.here, jobs, books, capped=True)}
         rules = replace(self.rules or rules_in_force(self.here, now), observe_only=state.observe_only)
         cycle.waits([(a.job, _none_fits(a), None) for a in asks.values() if not a.offers], now=now)
         deciding = self._deciding_under(epoch, state, now)

@@ -34,10 +34,10 @@ def why(here: ThisHub, job: Job, *, now: int) -> Explained | None:
         return None
     state = cycle.hub_state()
     books = Books(here, now)
-    asks = [a for a in decide.asked(here, cycle.pending_jobs(), books) if a.offers]
+    asks = [a for a in decide.asked(here, cycle.pending_jobs(), books, capped=True) if a.offers]
     own = next((a for a in asks if a.job.pk == job.pk), None)
     if own is None:  # one that the cap never lets start may ask for less
-        own = next((a for a in decide.asked(here, [job], books, capped=False) if a.offers), None)
+        own = next((a for a in decide.asked(here, [job], books) if a.offers), None)
         if own is None:
             return None
         asks.append(own)
