@@ -163,7 +163,7 @@ def tell(desk: Desk, found: Described, *, dry_run: bool) -> None:
 
 
 def _row(desk: Desk, p: Any) -> tuple[object, ...]:
-    most = p.nodes * (p.idle_w + p.devices * p.device_w + p.cores * p.core_w)
+    most = p.nodes * p.node_w
     devices = f"{p.devices} × {desk.say.kinds.get(p.kind, p.kind)}" if p.devices else "–"
     return (
         p.id,

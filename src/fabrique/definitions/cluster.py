@@ -37,6 +37,15 @@ class ClusterPartition(Part):
     limit_w: Annotated[int, Field(ge=1, le=5_000)] | None = None
     longest_min: Annotated[int, Field(ge=1, le=10**7)] | None = None
 
+    def above_idle_w(self, devices: int, cores: int) -> int:
+        """The most that so many draw above their nodes' idle power, in W."""
+        return devices * self.device_w + cores * self.core_w
+
+    @property
+    def node_w(self) -> int:
+        """The most that one node draws, in W."""
+        return self.idle_w + self.above_idle_w(self.devices, self.cores)
+
 
 class Cluster(Part):
     """A Slurm cluster that the hub runs on. Secrets stay in files of their own: `rest_key` says where.

@@ -91,4 +91,4 @@ def own_energy(cluster: Cluster, record: Record, partition: ClusterPartition) ->
 
 def _drawn_w(record: Record, partition: ClusterPartition) -> int:
     """The most that it draws above its nodes' idle power."""
-    return record.given.devices * partition.device_w + record.given.cores * partition.core_w
+    return partition.above_idle_w(record.given.devices, record.given.cores)

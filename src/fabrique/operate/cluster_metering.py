@@ -157,13 +157,12 @@ class ClusterMetering(Metering):
 
 def draw_of(node: Node, partition: ClusterPartition) -> NodeDraw:
     """A node as its partition describes it. Powered down it draws nothing; one that is only broken idles."""
-    used = node.used.devices * partition.device_w + node.used.cores * partition.core_w
-    most = partition.idle_w + partition.devices * partition.device_w + partition.cores * partition.core_w
+    used = partition.above_idle_w(node.used.devices, node.used.cores)
     return NodeDraw(
         name=node.name,
         on=not node.flags & _OFF,
         idle_w=partition.idle_w,
-        most_w=max(most, partition.idle_w + used),
+        most_w=max(partition.node_w, partition.idle_w + used),
         allocated_w=used,
         watts=node.watts,
         energy_mj=node.energy_mj,

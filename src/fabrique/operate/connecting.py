@@ -68,7 +68,7 @@ def describe(here: ThisHub, asked: Asked) -> Described:
     core_kind = f"{_id(name)}-core"
     longest = discover.longest_min(asked.conf, asked.binaries)
     partitions = tuple(_partition(here.kinds, asked.kinds, sort, core_kind, longest) for sort in found)
-    most = sum(p.nodes * (p.idle_w + p.devices * p.device_w + p.cores * p.core_w) for p in partitions)
+    most = sum(p.nodes * p.node_w for p in partitions)
     fields: dict[str, Any] = {
         "engine": _id(name),
         "cluster": name,

@@ -76,7 +76,7 @@ class OutOfService:
             partition = next((of[name] for name in job.nodes if name in of), None)
             if partition is not None:
                 _add(lost, partition, job.given)
-                watts += job.given.devices * partition.device_w + job.given.cores * partition.core_w
+                watts += partition.above_idle_w(job.given.devices, job.given.cores)
         blocks = tuple(_block(name, one, now) for name, one in sorted(lost.items()) if any(one.values()))
         return Away(blocks, ceil_divide(watts * self.cluster.pue_permille, 1000))
 
