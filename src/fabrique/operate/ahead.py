@@ -12,6 +12,7 @@ from typing import Final
 
 from django.db import transaction
 
+from fabrique.apps import in_bulk
 from fabrique.apps.jobs import cycle
 from fabrique.apps.jobs.models import Intent, Job, Run, RunState
 from fabrique.apps.ledger import services as ledger
@@ -38,7 +39,7 @@ def promote(runs: Sequence[Run]) -> None:
     """It is their turn: from now on they hold what they were given."""
     for run in runs:
         run.bound = {k: v for k, v in run.bound.items() if k != MARK}
-    Run.objects.rewrite(runs, ["bound"])
+    in_bulk.rewrite(runs, ["bound"])
 
 
 def recall(runs: Collection[Run], epoch: int, *, now: int) -> None:
@@ -53,7 +54,7 @@ def recall(runs: Collection[Run], epoch: int, *, now: int) -> None:
         for row in rows:
             acts.release(holds[row.hold])
             row.state, row.handle = RunState.ABANDONED, ""
-        Run.objects.rewrite(rows, ["state", "handle"])
+        in_bulk.rewrite(rows, ["state", "handle"])
         Intent.objects.filter(run__in=rows, resolved_ms__isnull=True).update(resolved_ms=now)
         told = (JobState.ADMITTED.value, JobState.STARTING.value)
         waits = Job.objects.filter(pk__in=[row.job_id for row in rows], status__in=told)

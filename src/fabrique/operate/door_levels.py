@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from django.db import transaction
 
+from fabrique.apps import in_bulk
 from fabrique.apps.jobs import specs
 from fabrique.apps.jobs.models import Run
 from fabrique.apps.jobs.settlement import LIVE
@@ -113,7 +114,7 @@ def _keep_numbers(runs: Sequence[Run], numbers: Mapping[str, int]) -> None:
     for run in new:
         run.bound = {**run.bound, _NUMBER: numbers[run.handle]}
     with transaction.atomic():
-        Run.objects.rewrite(new, ["bound"])
+        in_bulk.rewrite(new, ["bound"])
 
 
 def _at_top(door: Reshaping, here: ThisHub, runs: Sequence[Run]) -> None:
@@ -124,5 +125,5 @@ def _at_top(door: Reshaping, here: ThisHub, runs: Sequence[Run]) -> None:
         top_w = run.bound.get("top_w", run.bound["power_w"])
         run.bound = {**{k: v for k, v in run.bound.items() if k not in _LEVEL}, "power_w": top_w}
     with transaction.atomic():
-        Run.objects.rewrite(runs, ["bound"])
+        in_bulk.rewrite(runs, ["bound"])
     _reshaped(door, here, runs)

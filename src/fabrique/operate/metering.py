@@ -26,6 +26,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypedDict
 
+from fabrique.apps import in_bulk
 from fabrique.apps.energy.models import Window as WindowRow
 from fabrique.apps.jobs.models import HubState, Run, RunState
 from fabrique.apps.jobs.settlement import Seen
@@ -294,7 +295,7 @@ class Metering:
             sight = seen.get(str(run.id))
             if parts.processors and sight and sight.cpu_ms is not None:
                 run.usage = {**run.usage, "metered_cpu_ms": sight.cpu_ms, "metered_ms": window.end_ms}
-            run.save(update_fields=["energy_mj", "energy_provenance", "usage"])
+        in_bulk.rewrite(runs, ["energy_mj", "energy_provenance", "usage"])
 
 
 def _cpu_ms(run: Run, sight: Seen | None) -> int:

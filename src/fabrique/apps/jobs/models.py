@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 
 from django.db import models
 
@@ -57,12 +56,6 @@ class Job(models.Model):
         ]
 
 
-class RunRows(models.QuerySet["Run"]):
-    def rewrite(self, runs: Sequence[Run], names: Sequence[str]) -> None:
-        """These fields of runs whose rows are there, and locked by the caller, in one statement for many."""
-        self.bulk_create(runs, update_conflicts=True, unique_fields=["id"], update_fields=names)
-
-
 class RunState(models.TextChoices):
     PLANNED = "planned"  # hold and intent stand, the engine was not yet heard of it
     RUNNING = "running"
@@ -101,8 +94,6 @@ class Run(models.Model):
     energy_provenance = models.JSONField(default=dict)
     charged = models.JSONField(default=dict)  # unit -> value as text, once settled
     settled_entry = models.BigIntegerField(null=True)
-
-    objects = RunRows.as_manager()
 
     @property
     def level(self) -> Level | None:

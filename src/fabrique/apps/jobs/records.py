@@ -11,6 +11,7 @@ from typing import Any
 
 from django.db.models import Count, Min, Q
 
+from fabrique.apps import in_bulk
 from fabrique.apps.jobs.models import EarlierReading, EngineRecord, HubState, RecordState, Run, RunState
 from fabrique.core.reasons import Reason
 
@@ -82,7 +83,7 @@ class Shelf:
     def write(self) -> None:
         EngineRecord.objects.bulk_create(self._new.values())
         names = ("raw", "state", "reason", "run", "changed_ms")
-        EngineRecord.objects.bulk_update(self._changed.values(), names, batch_size=_AT_ONCE)
+        in_bulk.rewrite(list(self._changed.values()), names)
         EarlierReading.objects.bulk_create(self._earlier)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from django.db import transaction
 
+from fabrique.apps import in_bulk
 from fabrique.apps.jobs.models import FINAL, Intent, Job, Run, RunState
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.ledger.models import Hold
@@ -74,7 +75,7 @@ def observe(sights: Sequence[tuple[Run, Seen]], *, now: int) -> None:
             changed.append(run)
     live = Run.objects.select_for_update().filter(pk__in=[run.pk for run in changed], state__in=LIVE) if changed else ()
     there = {run.pk for run in live}
-    Run.objects.rewrite([r for r in changed if r.pk in there], ("state", "started_ms", "seen_ms", "usage", "bound"))
+    in_bulk.rewrite([r for r in changed if r.pk in there], ("state", "started_ms", "seen_ms", "usage", "bound"))
     if not begun:
         return
     jobs = Job.objects.filter(pk__in=[run.job_id for run in begun], status__in=_EARLY)
@@ -130,7 +131,7 @@ class Settlement:
         self._over.append((row, end))
 
     def write(self) -> None:
-        Run.objects.rewrite([row for row, _ in self._over], _OVER)
+        in_bulk.rewrite([row for row, _ in self._over], _OVER)
         intents = Intent.objects.filter(run__in=[row for row, _ in self._over], resolved_ms__isnull=True)
         intents.update(resolved_ms=self._now)
         changed = [row.job for row, end in self._over if _finished(row.job, row, end, late=row.hold in self._opened)]

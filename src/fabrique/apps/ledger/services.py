@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from django.conf import settings
 from django.db import connection, transaction
 
+from fabrique.apps import in_bulk
 from fabrique.apps.ledger.models import AccountBalance, Budget, Checkpoint, Entry, Hold, Posting, Rate
 from fabrique.core import booking, ledger
 from fabrique.core.booking import Exhaustion, Frozen, Policy
@@ -196,20 +197,13 @@ def _write(kind: str, cause: Mapping[str, object], lines: Sequence[Line], now: i
         previous=header.previous,
         hash=ledger.entry_hash(header),
     )
-    Posting.objects.bulk_create(
-        Posting(
-            entry_id=entry.pk,
-            position=i,
-            account=p.account,
-            unit=p.unit,
-            amount=p.value,
-            n=p.n,
-            balance=p.balance,
-            what=p.what,
-            ref=p.ref,
-            detail=p.detail,
-        )
-        for i, p in enumerate(postings)
+    in_bulk.insert(
+        Posting,
+        ("entry_id", "position", "account", "unit", "amount", "n", "balance", "what", "ref", "detail"),
+        (
+            (entry.pk, i, p.account, p.unit, p.value, p.n, p.balance, p.what, p.ref, p.detail)
+            for i, p in enumerate(postings)
+        ),
     )
     AccountBalance.objects.bulk_create(
         [AccountBalance(account=a, unit=u, value=b.value, n=b.n) for (a, u), b in after.items()],
