@@ -46,7 +46,8 @@ FILLING: Final = 200  # of them a second: slurmrestd takes no more at once
 DATABASE: Final = "fabrique.sqlite3"
 SPENT: Final = "spent.json"  # in the home: what the loop spent since its start
 _STARTED: Final = r"sched: Allocate|sched/backfill: _start_job: Started"  # as the controller's log has it
-_ALLOCATED: Final = re.compile(rf"^\[(\S+)\] (?:{_STARTED}) JobId=(\d+)", re.MULTILINE)
+_ALLOCATED: Final = rf"(?:{_STARTED}) JobId=(\d+)"
+_RELEASED: Final = r"sched: _release_job_rec: release hold on JobId=(\d+)"
 STARTS: Final = "starts"  # a folder: each job says there when its script began
 
 
@@ -81,11 +82,14 @@ def at_rate(rate: int, seconds_: int) -> Iterator[Figure]:
             time.sleep(APART_S)
         _settled(home, SINGLY)
         released, before = _released(home), _spent(home)
-        started = _allocated(lab.folder / "log" / "slurmctld")
+        log = lab.folder / "log" / "slurmctld"
+        heard, started = _logged(log, _RELEASED), _logged(log, _ALLOCATED)
         lines = {path.name: int(path.read_text()) for path in (folder / STARTS).iterdir()}
         singly = {
-            "Slurm's start of the job": _after(released, started),
-            "the job's first line": _after(released, lines),
+            "from a release to Slurm's own word of it": _after(released, heard),
+            "from that word to Slurm's start of the job": _after(heard, started),
+            "from a release to Slurm's start of the job": _after(released, started),
+            "from a release to the job's first line": _after(released, lines),
         }
         begin = time.monotonic()
         _submit(lab, orders, rate, seconds_)
@@ -116,7 +120,7 @@ def _figures(
     for until, found in singly.items():
         for permille, name in ((500, "median"), (990, "p99")):
             yield Figure(
-                what=f"loop on Slurm: from a release to {until}, {name}",
+                what=f"loop on Slurm: {until}, {name}",
                 value=rank(found, permille),
                 unit="ms",
                 reach="at most",
@@ -197,9 +201,9 @@ def _released(home: Path) -> dict[str, int]:
         return {handle.split("-")[1]: acted for handle, acted in database.execute(asked)}
 
 
-def _allocated(log: Path) -> dict[str, int]:
-    """By Slurm's id, when the controller started each job, in ms: its own log says it, in local time."""
-    found = _ALLOCATED.findall(log.read_text(errors="replace"))
+def _logged(log: Path, what: str) -> dict[str, int]:
+    """By Slurm's id, when the controller did this to each job, in ms: its own log says it, in local time."""
+    found = re.findall(rf"^\[(\S+)\] {what}", log.read_text(errors="replace"), re.MULTILINE)
     return {job: round(datetime.fromisoformat(at).timestamp() * 1000) for at, job in found}
 
 
