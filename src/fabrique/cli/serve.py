@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import http.client
 import logging
 import os
@@ -32,6 +33,7 @@ LOOPBACK, DEFAULT_PORT = "127.0.0.1", 8000  # as a new deployment has them
 WORKERS: Final = 2
 THREADS: Final = 16
 READY_WITHIN_S: Final = 60.0
+MADE_BETWEEN: Final = 100_000  # objects, between two searches for garbage in the loop's process
 
 
 @command(app, "serve")
@@ -205,7 +207,10 @@ class Deployed:
 
 
 def open_loop(here: ThisHub) -> Any:
-    """A control loop with the engines and meters of this machine. Raises `home.broken` where a wall is missing."""
+    """A control loop with the engines and meters of this machine, for this process to run.
+
+    Raises `home.broken` where a wall is missing.
+    """
     from fabrique.apps.now import now_ms
     from fabrique.engines.isolation import detect
     from fabrique.meters import detect as meters
@@ -216,6 +221,8 @@ def open_loop(here: ThisHub) -> Any:
     from fabrique.operate.metering import Metering
     from fabrique.operate.steady import since_boot_ms
 
+    gc.freeze()  # a turn's rows live until its end: to search them over and over took a quarter of it
+    gc.set_threshold(MADE_BETWEEN)
     isolation = detect(here.home, engines.exposed())
     if cluster := here.deployment.cluster:
         slurm = engines.cluster_engine(here, cluster)
