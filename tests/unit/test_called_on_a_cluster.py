@@ -40,16 +40,17 @@ def test_people_name_a_job_as_their_cluster_does(bench: ClusterBench) -> None:
 
 
 def test_an_array_is_no_job_and_names_its_tasks(bench: ClusterBench) -> None:
-    """squeue shows `N_[1-5%2]`: two of its tasks are met, and job N here is another."""
+    """squeue shows `N_[1-5%2]`: its tasks are jobs, those behind its bound too, and job N here is another."""
     n = bench.submit(accelerators="1", kinds="h100-sxm").number
     bench.slurm.sbatch(n, array_id=n, task_ids=(1, 2, 3, 4, 5), tasks_at_once=2)
     bench.turn()
-    assert jobs.find_named(f"{n}_2").outside_id == f"{n}_2"
-    for unmet in (f"{n}", f"{n}_5", f"{n}_[3-5]"):
+    for task in range(1, 6):
+        assert jobs.find_named(f"{n}_{task}").outside_id == f"{n}_{task}"
+    for unmet in (f"{n}", f"{n}_6", f"{n}_[3-5]"):
         with pytest.raises(FabriqueError) as raised:
             jobs.find_named(unmet)
         assert raised.value.code == "job.array"
-        assert raised.value.params == {"array": str(n), "tasks": [f"{n}_1", f"{n}_2"]}
+        assert raised.value.params == {"array": str(n), "tasks": [f"{n}_{task}" for task in range(1, 6)]}
 
 
 def test_a_project_is_told_how_sbatch_names_it(bench: ClusterBench) -> None:

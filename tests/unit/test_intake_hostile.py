@@ -11,6 +11,7 @@ from tests.unit.scripted import T0
 
 from fabrique.apps.jobs import services as jobs
 from fabrique.apps.jobs.models import Job, Run, RunState
+from fabrique.apps.jobs.queue import queue_for
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.ledger.verify import verify
 from fabrique.core import booking
@@ -230,19 +231,42 @@ def test_what_waits_for_room_keeps_its_place(bench: ClusterBench, why: str) -> N
 def test_an_array_takes_no_more_room_than_it_may_run_at_once(bench: ClusterBench) -> None:
     bench.slurm.sbatch(7, array_id=7, task_ids=tuple(range(1, 9)), tasks=8, tasks_at_once=2, admin_comment=HELD)
     bench.turn()
-    assert Job.objects.count() == 2 and len(bench.slurm.released) == 2
-    assert bench.slurm.queue[7].handle not in bench.slurm.shown
+    assert [row.called for row in Job.objects.order_by("number")] == [f"7_{task}" for task in range(1, 9)]
+    assert bench.slurm.released == [handle_of(bench.slurm.queue[7], task) for task in (1, 2)]
+    assert {bench.row(f"7_{task}").reason["code"] for task in range(3, 9)} == {"wait.array"}
     array = bench.slurm.queue[7]
     bench.slurm.queue[7] = replace(array, task_ids=tuple(range(3, 9)), tasks=6)
     for number, task in ((8, 1), (9, 2)):  # Slurm starts them, each under a number of its own
         bench.slurm.queue[number] = replace(array, job_id=number, array_task=task, task_ids=(), tasks=1)
         bench.slurm.starts(number, bench.now)
     bench.turn()
-    assert Job.objects.count() == 2 and len(bench.slurm.released) == 2
-    assert "2 à la fois" in bench.slurm.shown[bench.slurm.queue[7].handle]  # why the others wait
+    assert Job.objects.count() == 8 and len(bench.slurm.released) == 2
+    assert "son tableau" in bench.slurm.shown[handle_of(array, 3)]  # why the others wait
     bench.slurm.ends(8, bench.now, exit_code=0)
     bench.turn(10_000)
-    assert (Job.objects.count(), bench.slurm.released[2:]) == (3, [handle_of(array, 3)])
+    assert (Job.objects.count(), bench.slurm.released[2:]) == (8, [handle_of(array, 3)])
+
+
+def test_tasks_behind_their_arrays_bound_are_counted_and_hold_no_room(bench: ClusterBench) -> None:
+    """They wait, as `squeue -r` has it, and what came after them starts where there is room for it."""
+    half = Tres(cores=4, nodes=1, gpus={"": 4})
+    array = bench.slurm.sbatch(7, array_id=7, task_ids=(1, 2, 3), tasks=3, tasks_at_once=1, asked=half)
+    bench.slurm.sbatch(8, submitted_ms=T0 + 1, asked=half)
+    bench.slurm.sbatch(9, submitted_ms=T0 + 2, asked=half)
+    bench.turn()
+    assert bench.slurm.released == [handle_of(array, 1), bench.slurm.queue[8].handle]
+    seen = queue_for(bench.person, now=bench.now)
+    assert (seen.waiting, seen.started, seen.groups[True, "wait.array"]) == (3, 2, 2)
+    assert list(bench.slurm.shown) == [*(handle_of(array, task) for task in (2, 3)), bench.slurm.queue[9].handle]
+
+
+def test_a_task_of_an_open_array_is_held_before_those_behind_its_bound(bench: ClusterBench) -> None:
+    """Let through while the hub was silent: Slurm starts no more of them than the bound."""
+    array = bench.slurm.sbatch(7, array_id=7, task_ids=(1, 2, 3), tasks=3, tasks_at_once=1, priority=50)
+    held: list[str] = []
+    bench.slurm.hold = lambda intents: held.extend(intents)  # type: ignore[method-assign]
+    bench.turn()
+    assert held == [handle_of(array, 1)]
 
 
 def test_what_an_array_may_run_at_once_holds_while_squeue_leaves_it_out(bench: ClusterBench) -> None:
@@ -252,13 +276,13 @@ def test_what_an_array_may_run_at_once_holds_while_squeue_leaves_it_out(bench: C
     changed(bench, 7, tasks_at_once=None)
     for _ in range(2):
         bench.turn()
-    assert Job.objects.count() == 2
+    assert Job.objects.filter(reason__code="wait.array").count() == 3
     bench.slurm.queue[7] = replace(array, task_ids=(3, 4, 5), tasks=3, tasks_at_once=None)  # its owner lifted it
     for number, task in ((8, 1), (9, 2)):
         bench.slurm.queue[number] = replace(array, job_id=number, array_task=task, task_ids=(), tasks=1)
         bench.slurm.starts(number, bench.now)
     bench.turn()
-    assert Job.objects.count() == 5
+    assert not Job.objects.filter(reason__code="wait.array").exists() and Job.objects.count() == 5
 
 
 def test_a_job_that_slurm_will_not_cancel_stops_no_other(bench: ClusterBench, monkeypatch: Any) -> None:

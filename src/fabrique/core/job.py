@@ -45,7 +45,7 @@ _KIND: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}", re.ASCII)
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}", re.ASCII)
 
 
-Awaits = Literal["owner", "other-job", "cluster"]
+Awaits = Literal["owner", "other-job", "array", "cluster"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +57,8 @@ class JobSpec:
     last instant it may start, `deadline_ms` the last by which it must have ended. `power` is watts per device, or
     `auto` (the hub chooses within the job's tolerance), or `max` (never lowered). `tolerance_permille` is how much
     longer than at full power it consents to take. `partition` is the only one it may run on: it came by that one's own
-    door. `awaits` is whose word it waits for there: its owner's, another job's end, or, until `not_before_ms`, the
-    engine's own.
+    door. `awaits` is whose word it waits for there: its owner's, another job's end, other tasks of its array, or, until
+    `not_before_ms`, the engine's own.
     """
 
     script: str

@@ -24,7 +24,7 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "wait.owner": (),
     "wait.cluster": ("time",),
     "wait.other-job": (),
-    "wait.array": ("most",),
+    "wait.array": (),
     "wait.engine": ("engine",),
     "wait.account": ("engine",),
     "wait.observe-only": (),

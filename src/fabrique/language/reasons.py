@@ -24,7 +24,7 @@ SENTENCES: Final[dict[str, str]] = {
     "wait.owner": msg("Held by its owner, who says when it may go on."),
     "wait.cluster": msg("The cluster did not start it for a reason of its own; it is tried again at {time}."),
     "wait.other-job": msg("Waiting for another job, as you asked the cluster."),
-    "wait.array": msg("Waiting for other tasks of its array, which asked for {most} at once at most."),
+    "wait.array": msg("Waiting for other tasks of its array, which bounds how many run at once."),
     "wait.engine": msg("Waiting for the engine {engine}, which does not answer."),
     "wait.account": msg("Waiting for the project's account on {engine}: its operator makes it."),
     "wait.observe-only": msg("The hub only observes for now: an operator must let it act again."),

@@ -23,8 +23,8 @@ _MOST: Final = 1 << 20  # of anything that one job has: beyond it, somebody coun
 
 
 def came_of(cluster: Cluster, job: QueuedJob, now: int, apart: int = 0) -> Iterator[Came]:
-    """One, or one a task for an array that waits, as many as may run beside those that Slurm shows apart from it. Jobs
-    on partitions that the hub does not serve are not its affair.
+    """One, or one a task for an array that waits: those beyond what may run beside the tasks that Slurm shows apart
+    from it wait for others of their array. Jobs on partitions that the hub does not serve are not its affair.
 
     What Slurm itself would not start yet, released or not, holds no room in the plan.
     """
@@ -34,8 +34,8 @@ def came_of(cluster: Cluster, job: QueuedJob, now: int, apart: int = 0) -> Itera
     spec = spec_of(job, will_take(job, partition) if job.state == "PENDING" else job.given, partition)
     if job.state == "PENDING":
         spec = _put_off(spec, job, now)
-    most = min(TASKS_AT_ONCE, max(job.tasks_at_once - apart, 0)) if job.tasks_at_once else TASKS_AT_ONCE
-    for task in job.task_ids[:most] if job.task_ids else (job.array_task,):
+    most = max(job.tasks_at_once - apart, 0) if job.tasks_at_once else TASKS_AT_ONCE
+    for place, task in enumerate(job.task_ids[:TASKS_AT_ONCE] if job.task_ids else (job.array_task,)):
         array = job.array_id if task is not None else None
         yield Came(
             engine=cluster.engine,
@@ -45,7 +45,7 @@ def came_of(cluster: Cluster, job: QueuedJob, now: int, apart: int = 0) -> Itera
             account=job.account,
             qos=job.qos,
             submitted_ms=job.submitted_ms,
-            spec=spec,
+            spec=spec if place < most or not job.task_ids else _behind_its_array(spec),
             held=job.held,
             started_ms=None if job.state == "PENDING" else job.started_ms,
         )
@@ -58,6 +58,10 @@ def _put_off(spec: JobSpec, job: QueuedJob, now: int) -> JobSpec:
     if job.dependency:
         return replace(spec, awaits="other-job")
     return replace(spec, not_before_ms=job.eligible_ms) if (job.eligible_ms or 0) > now else spec
+
+
+def _behind_its_array(spec: JobSpec) -> JobSpec:
+    return spec if spec.awaits is not None else replace(spec, awaits="array", not_before_ms=None)
 
 
 def partition_of(cluster: Cluster, name: str) -> ClusterPartition | None:

@@ -102,7 +102,7 @@ class Intake:
         self._strays = {h: why for h, why in self._strays.items() if h in came}
         self._meet([c for h, c in came.items() if h not in self._rows and h not in self._strays], taken, now=now)
         self._follow(came, counted, taken, now=now)
-        taken.strays = {**self._strays, **self._elsewhere(shown), **_beyond_bound(shown, came)}
+        taken.strays = {**self._strays, **self._elsewhere(shown)}
         for handle, row in self._rows.items():
             one = intake.as_asked(came[handle], row, counted.get(handle))
             before = self._specs.get(handle) or specs.needs(row)
@@ -117,7 +117,7 @@ class Intake:
             elif one.started_ms is None and one.held and handle in counted:
                 if handle not in taken.changed and _waits_for_us(one.spec):
                     taken.held.append(handle)
-            elif one.started_ms is None and not one.held and handle not in counted:
+            elif one.started_ms is None and not one.held and handle not in counted and one.spec.awaits != "array":
                 taken.loose.append(handle)
         # one that we submitted, and that its owner held for a while: at the door it is as if it had come by it
         taken.held += [name for name in self._own & ours.keys() if ours[name].held and ours[name].comment == LET_GO]
@@ -254,13 +254,6 @@ def admit_running(here: ThisHub, job: Job, came: Came, epoch: int, *, now: int) 
     placement = decide.place(here, ask, sort[0], {"cores": [], "devices": []}, books)
     why = reason("place.own-door", engine=came.engine)
     return admission.admit_running(job, placement, came.started_ms or now, why, epoch, now=now) is not None
-
-
-def _beyond_bound(shown: Sequence[QueuedJob], came: Collection[str]) -> dict[str, Reason]:
-    """Arrays of which the door holds tasks, and none is to be decided on: as many run as may at once."""
-    ours = (job for job in shown if job.held and job.admin_comment == HELD and job.task_ids and job.tasks_at_once)
-    behind = (job for job in ours if handle_of(job, job.task_ids[0]) not in came)
-    return {job.handle: reason("wait.array", most=job.tasks_at_once) for job in behind}
 
 
 def _put_off_by(spec: JobSpec) -> tuple[str | None, int | None]:

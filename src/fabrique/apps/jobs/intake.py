@@ -179,8 +179,10 @@ def gone(engine: str, handles: Collection[str]) -> list[Job]:
 
 
 def reasons(engine: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """By handle, why those wait that came by this door; none of those that nobody has decided on yet."""
-    rows = Job.objects.filter(door=engine, status=JobState.PENDING.value).exclude(reason={})
+    """By handle, in the order in which they came, why those wait that came by this door; none of those that nobody has
+    decided on yet. Of an array's tasks the first one's reason is what its queue shows of all.
+    """
+    rows = Job.objects.filter(door=engine, status=JobState.PENDING.value).exclude(reason={}).order_by("number")
     yield from rows.values_list("handle", "reason")
 
 
