@@ -31,7 +31,7 @@ from fabrique.engines.slurm.files.install import put
 from fabrique.engines.slurm.files.levels import Level
 from fabrique.engines.slurm.files.render import HELD, LET_GO, LUA, OPENED, OWNER, PartitionPower, generate
 from fabrique.engines.slurm.placing import Settings
-from fabrique.operate.at_the_door import tolerated
+from fabrique.operate.at_the_door import tolerated, will_take
 
 if TYPE_CHECKING:
     from tests.conftest import Home
@@ -85,6 +85,9 @@ class Site:
         return [self.lab.run("sacctmgr", "-nP", "show", what).stdout for what in shown]
 
 
+SORT = NODES.model_copy(update={"nodes": 2, "devices": 8, "cores": 96, "memory_mb": 1_000_000})
+
+
 @pytest.fixture(scope="module")
 def site(make_slurm_lab: Callable[..., SlurmLab]) -> Iterator[Site]:
     files = Path(tempfile.mkdtemp(prefix="door-"))
@@ -95,7 +98,7 @@ def site(make_slurm_lab: Callable[..., SlurmLab]) -> Iterator[Site]:
     (tools / "nvidia-smi").chmod(0o755)
     chosen = replace(
         choice(files, hub_uids=(0,) if os.geteuid() == 0 else (0, os.geteuid())),
-        partitions=(PartitionPower(("gpu", "flex"), 8, 96, 620, 4),),
+        partitions=(PartitionPower(("gpu", "flex"), 4, 8, 96, 1_000_000, 620, 4),),
         vendors=("nvidia",),
         tools=str(tools),
         saved=str(files / "saved"),
@@ -190,6 +193,34 @@ def test_the_door_holds_batch_work_and_judges_interactive_work(site: Site) -> No
     assert site.accounting.set_watts("fabrique_w", 5) == 5  # below what is in use
     assert site.job(held, "State") == "RUNNING"
     run("scancel", str(held), str(through), str(own))
+
+
+@pytest.mark.parametrize(
+    ("asked", "nodes", "devices", "units"),
+    [
+        (("-n", "4", "--mem-per-cpu=400G", "--gres=gpu:1"), 2, 2, 13),
+        (("-n", "100", "--gres=gpu:2"), 2, 4, 29),
+        (("-n", "4", "--spread-job", "--gres=gpu:2"), 1, 2, 13),
+    ],
+    ids=["memory", "tasks", "spread"],
+)
+def test_what_a_job_takes_on_all_its_nodes_is_counted_though_it_names_none(
+    site: Site, asked: tuple[str, ...], nodes: int, devices: int, units: int
+) -> None:
+    """Slurm shows one node until the job starts, with what was asked of that."""
+    site.accounting.set_watts("fabrique_w", 100)
+    site.apply(award(site))
+    site.beat(8)
+    job = site.lab.submit("-A", "p-1", "-t", "1", *asked, script="sleep 30", user=site.user)
+    assert site.job(job, "Licenses") == f"fabrique_w@fabrique:{units}"
+    waits = next(one for one in CommandTransport(site.lab.conf).queue()[0] if one.job_id == job)
+    taken = will_take(waits, SORT)
+    site.lab.run("scontrol", "release", str(job))
+    site.until(lambda: site.job(job, "State") == "RUNNING")
+    given = next(one for one in CommandTransport(site.lab.conf).queue()[0] if one.job_id == job).given
+    assert (given.nodes, given.devices) == (taken.nodes, taken.devices) == (nodes, devices)
+    site.lab.run("scancel", str(job))
+    site.until(lambda: site.job(job, "State") != "RUNNING")
 
 
 def test_a_level_is_set_for_the_job_and_put_back_after_it(site: Site) -> None:

@@ -29,7 +29,7 @@ JOB = {**UNSET, "account": "p-1", "partition": "gpu", "priority": 0, "admin_comm
        "licenses": "fabrique_w@fabrique:14", "tres_per_node": "gres:gpu:2"}  # fmt: skip
 
 DRIVER = """
-slurm = { SUCCESS = 0, ERROR = -1, ESLURM_ACCOUNTING_POLICY = 2050, NO_VAL = 4294967294,
+slurm = { SUCCESS = 0, ERROR = -1, ESLURM_ACCOUNTING_POLICY = 2050, NO_VAL = 4294967294, SPREAD_JOB = 256,
           reservations = { elsewhere = { partition = "other" }, here = { partition = "flex" }, any = {} } }
 local told = {}
 slurm.log_info = function() end
@@ -87,11 +87,16 @@ def units(answer: Answer) -> str:
     return answer.set.get("licenses", "")
 
 
+def power(*names: str) -> PartitionPower:
+    """Four nodes of eight devices, 96 cores and 1,000,000 MB."""
+    return PartitionPower(names, 4, 8, 96, 1_000_000, 620, 4)
+
+
 def choice(folder: Path, **changed: Any) -> Choice:
     given: dict[str, Any] = {
         "conf": "/etc/slurm/slurm.conf", "bin": "/usr/bin", "hub_uids": (0, 990), "hold": "accounts", "door": "open",
         "silent_s": 60, "licence": "fabrique_w", "pue_permille": 1000, "state": str(folder / "door"),
-        "levels": str(folder / "levels"), "partitions": (PartitionPower(("gpu", "flex"), 8, 96, 620, 4),),
+        "levels": str(folder / "levels"), "partitions": (power("gpu", "flex"),),
     }  # fmt: skip
     return Choice(**(given | changed))
 
@@ -155,7 +160,7 @@ def at_door(folder: Path, lua: str) -> Ask:
         **chosen: Any,
     ) -> list[Answer]:
         if whole:  # a partition that gives whole nodes
-            chosen["partitions"] = (PartitionPower(("gpu", "flex", "whole"), 8, 96, 620, 4),)
+            chosen["partitions"] = (power("gpu", "flex", "whole"),)
         accounts = [AccountRoom("p-1", 8, 96), AccountRoom("p-0", 0, 0)]
         partitions = [PartitionRoom("gpu", 12, 400, 4_000), PartitionRoom("flex", 4, 50, 2_000)]
         if age_s >= 0:

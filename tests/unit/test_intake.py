@@ -103,6 +103,16 @@ def test_a_job_that_names_no_nodes_takes_as_many_as_it_needs(bench: ClusterBench
     assert bench.row("3").reason["code"] == "refuse.too-large" and beyond.handle in bench.slurm.shown
 
 
+def test_a_job_that_its_memory_spreads_takes_what_it_asks_of_each_node(bench: ClusterBench) -> None:
+    """`-n 4 --mem-per-cpu=50G --gres=gpu:1`: Slurm gives it two nodes, and a device on each."""
+    asked = Tres(cores=4, memory_mb=200_000, nodes=1, gpus={"": 1})
+    bench.slurm.sbatch(1, asked=asked, devices_per_node=1)
+    bench.slurm.sbatch(2, asked=asked)
+    bench.turn()
+    asks = [specs.needs(bench.row(str(n))) for n in (1, 2)]
+    assert [(s.nodes, s.milli_devices) for s in asks] == [(2, 2_000), (2, 1_000)]
+
+
 def test_whoever_takes_nodes_whole_pays_for_them_whole(bench: ClusterBench) -> None:
     """`--exclusive`, and all on a partition of whole nodes: Slurm shows what was typed, and gives all that there is."""
     for job_id, typed in ((1, {"": 1}), (2, {})):

@@ -115,6 +115,10 @@ def test_who_runs_the_hub_may_type_sbatch_too(at_door: Ask) -> None:
         ({"tres_per_job": "gres:gpu:16"}, 16 * 620 + 8),
         ({"shared": 0}, 8 * 620 + 96 * 4),
         ({"shared": 0, "min_cpus": 97}, 16 * 620 + 192 * 4),
+        ({"tres_per_node": "gpu:2", "num_tasks": 200, "min_cpus": 200}, 6 * 620 + 200 * 4),
+        ({"tres_per_node": "gpu:1", "num_tasks": 4, "min_mem_per_cpu": 400_000}, 2 * 620 + 16),
+        ({"tres_per_node": "gpu:1", "min_mem_per_node": 400_000}, 624),
+        ({"tres_per_job": "gpu:2", "mem_per_tres": "gres:gpu:600000", "shared": 0}, 2 * (8 * 620 + 96 * 4)),
         ({"tres_per_node": "license:x,gres:gpu:1,gres:shard:4"}, 624),
         ({"tres_per_node": "gres:gpux:9"}, 4),
         ({"min_cpus": INFINITE}, 4),
@@ -123,6 +127,26 @@ def test_who_runs_the_hub_may_type_sbatch_too(at_door: Ask) -> None:
 def test_what_is_asked_is_read_however_it_was_written(at_door: Ask, fields: dict[str, Any], watts: int) -> None:
     (one,) = at_door(submit({"account": "p-1", **fields}))
     assert units(one) == f"fabrique_w@fabrique:{-(-watts // 100)}"
+
+
+SPREAD = {"bitflags": 256 + 64, "num_tasks": 3, "tres_per_node": "gpu:2"}
+
+
+@pytest.mark.parametrize("more", [{}, INTERACTIVE])
+def test_a_spread_job_of_ours_goes_on_the_fewest_nodes_that_it_needs(at_door: Ask, more: dict[str, Any]) -> None:
+    """Slurm would give it two devices on each of three nodes, where it shows two."""
+    (one,) = at_door(submit({"account": "p-1", **SPREAD, **more}))
+    assert (int(float(one.set["bitflags"])), units(one)) == (64, "fabrique_w@fabrique:13")
+    (plain,) = at_door(submit({"account": "p-1", **SPREAD, "bitflags": 64, **more}))
+    assert "bitflags" not in plain.set
+
+
+@pytest.mark.parametrize(("tasks", "nodes"), [(3, 3), (9, 4)])
+def test_a_spread_job_of_others_takes_licences_for_all_nodes_that_it_may_get(
+    at_door: Ask, tasks: int, nodes: int
+) -> None:
+    (one,) = at_door(submit({"account": "site", **SPREAD, "num_tasks": tasks}))
+    assert one.set == {"licenses": f"fabrique_w@fabrique:{-(-(nodes * 2 * 620 + tasks * 4) // 100)}"}
 
 
 def test_the_overhead_of_the_site_is_in_the_licences_and_own_ones_go(at_door: Ask) -> None:

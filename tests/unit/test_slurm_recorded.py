@@ -67,6 +67,7 @@ def test_the_queue(release: str, way: str) -> None:
     assert typed.limit_ms == 3_600_000 and typed.user == "alice" and typed.account == "lab_a"
     assert typed.started_ms is not None and typed.ended_ms is not None and typed.ended_ms >= typed.started_ms
     assert (pernode.nodes, pernode.given.devices, pernode.given.nodes) == (("gpu01", "gpu02"), 2, 2)
+    assert way == "commands" or (pernode.devices_per_node, named(jobs, "pertask").devices_per_node) == (1, 0)
     assert named(jobs, "pertask").given.devices == 2 and named(jobs, "untyped").given.devices == 1
     assert named(jobs, "nodefail").state == "NODE_FAIL" and not named(jobs, "nodefail").requeue
     failed, killed = named(jobs, "fails"), named(jobs, "segv")

@@ -206,3 +206,15 @@ def test_nodes_that_are_shared_with_some_are_shared(said: str, alone: bool) -> N
     said_of = {"job_id": 1, "cluster": "lab", "name": "a", "time": {"submission": 1}, "state": {"current": "COMPLETED"}}
     assert documents.record({**said_of, "exclusive": said}).exclusive is alone
     assert documents.record({**said_of, "exclusive": [said]}).exclusive is alone
+
+
+@pytest.mark.parametrize(
+    ("written", "devices"),
+    [
+        ("", 0), ("N/A", 0), ("gres:gpu:2", 2), ("gres/gpu:h100:1", 1), ("gres/gpu=3", 3), ("gpu", 1), ("gpu:h100", 1),
+        ("gpu:1080ti:2", 2), ("gpu:1080ti", 1), ("gpu:2(S:0-1)", 2), ("license:x,gres:gpu:1,gres:shard:4", 1),
+        ("gres:gpux:9", 0), ("gpu:h100:2,gpu:a40:1", 3), ("gpu:99999999999", 1),
+    ],
+)  # fmt: skip
+def test_devices_are_read_however_they_were_asked_for(written: str, devices: int) -> None:
+    assert tres.devices(written) == devices

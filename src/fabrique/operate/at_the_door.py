@@ -74,12 +74,15 @@ def partition_of(cluster: Cluster, name: str) -> ClusterPartition | None:
 
 
 def will_take(job: QueuedJob, partition: ClusterPartition) -> Tres:
-    """What Slurm will give a job that waits, where it shows less until then: one node for all of `-n 500`, one core for
-    `--exclusive`, which is given its nodes whole. Memory is what Slurm says.
+    """What Slurm will give a job that waits, where it shows less until then: one node for all of `-n 500`, with the
+    devices of that one; one core for `--exclusive`, which is given its nodes whole. Memory is what Slurm says.
     """
     asked, least = job.asked, max(job.asked.nodes, 1)
-    for wanted, each in ((asked.devices, partition.devices), (asked.cores, partition.cores)):
+    sizes = (asked.devices, partition.devices), (asked.cores, partition.cores), (asked.memory_mb, partition.memory_mb)
+    for wanted, each in sizes:
         least = max(least, ceil_divide(wanted, each) if each else 1)
+    if job.devices_per_node * least > asked.devices:
+        asked = replace(asked, gpus={"": job.devices_per_node * least})
     if not job.exclusive:
         return replace(asked, nodes=least)
     devices, cores = partition.devices * least, partition.cores * least

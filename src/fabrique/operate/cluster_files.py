@@ -55,7 +55,10 @@ def choice_of(here: ThisHub, nodes: Nodes) -> Choice:
         silent_s=cluster.silent_s,
         licence=cluster.watt_licence,
         pue_permille=cluster.pue_permille,
-        partitions=tuple(PartitionPower(p.names, p.devices, p.cores, p.device_w, p.core_w) for p in cluster.partitions),
+        partitions=tuple(
+            PartitionPower(p.names, p.nodes, p.devices, p.cores, p.memory_mb, p.device_w, p.core_w)
+            for p in cluster.partitions
+        ),
         state=str(here.home / door.STATE),
         levels=str(here.home / levels.LEVELS),
         vendors=vendors,

@@ -92,7 +92,7 @@ class CommandTransport:
         self, options: Sequence[str], before: dict[bytes, QueuedJob] | None
     ) -> tuple[list[QueuedJob], list[Unread]]:
         token = _token()
-        fields = [*rows.QUEUE, *(["exclusive"] if self.version() >= (26, 5) else [])]
+        fields = [*rows.QUEUE, rows.PER_NODE, *(["exclusive"] if self.version() >= (26, 5) else [])]
         *first, last = fields
         form = ",".join([*(f"{name}:{token}" for name in first), f"{last}:{token}{rows.END}"])
         ran = self._ask("squeue", "--all", "--noheader", "--states=all", *options, f"--Format={form}")

@@ -17,10 +17,10 @@ T = TypeVar("T")
 Element = Mapping[str, Any]
 Read = dict[int, tuple[tuple[object, ...], QueuedJob]]  # by Slurm's id, what was read of a job and what it said
 QUEUE: Final = (
-    "job_id name user_name account qos partition job_state state_reason array_job_id array_task_id array_task_string "
-    "submit_time eligible_time start_time end_time time_limit nodes tres_req_str tres_alloc_str licenses priority nice "
-    "restart_cnt batch_flag shared exclusive requeue comment admin_comment dependency features standard_output "
-    "exit_code"
+    "job_id name user_name account qos partition job_state state_reason array_job_id array_task_id "
+    "array_task_string submit_time eligible_time start_time end_time time_limit nodes tres_req_str tres_alloc_str "
+    "tres_per_node licenses priority nice restart_cnt batch_flag shared exclusive requeue comment admin_comment "
+    "dependency features standard_output exit_code"
 ).split()
 _OVER: Final = frozenset(
     "COMPLETED CANCELLED FAILED TIMEOUT NODE_FAIL PREEMPTED BOOT_FAIL DEADLINE OUT_OF_MEMORY".split()
@@ -100,6 +100,7 @@ def queued_job(one: Element) -> QueuedJob:
         limit_ms=words.minutes_ms(one.get("time_limit")),
         nodes=names.nodes(_text(one, "nodes")),
         asked=asked,
+        devices_per_node=tres.devices(_text(one, "tres_per_node")),
         given=Tres() if waits else given,
         priority=words.number(one.get("priority")),
         nice=words.number(one.get("nice")) or 0,

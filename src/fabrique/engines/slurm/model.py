@@ -67,6 +67,7 @@ class QueuedJob:
     limit_ms: int | None = None  # None: unlimited
     nodes: tuple[str, ...] = ()
     asked: Tres = Tres()
+    devices_per_node: int = 0  # asked of each node; 0: of the job as a whole
     given: Tres = Tres()
     priority: int | None = None  # 0: held
     nice: int = 0

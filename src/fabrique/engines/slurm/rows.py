@@ -23,6 +23,7 @@ QUEUE: Final = (
     "EndTime TimeLimit NodeList tres-alloc PriorityLong Nice RestartCnt BatchFlag OverSubscribe Requeue Comment "
     "admin_comment Dependency Feature Licenses STDOUT exit_code"
 ).split()
+PER_NODE: Final = "tres-per-node"
 RECORDS: Final = (
     "Cluster JobIDRaw JobID JobName User Account QOS Partition State Submit Eligible Start End TimelimitRaw NodeList "
     "ReqTRES AllocTRES ExitCode TotalCPU ConsumedEnergyRaw Suspended Comment AdminComment ElapsedRaw"
@@ -116,6 +117,7 @@ def queued_job(row: Row, raw: bytes = b"") -> QueuedJob:
         limit_ms=words.duration_ms(row["TimeLimit"]),
         nodes=placed,
         asked=total,
+        devices_per_node=tres.devices(row.get(PER_NODE, "")),
         given=total if placed and not waits else Tres(),
         priority=words.number(row["PriorityLong"]),
         nice=words.number(row["Nice"]) or 0,

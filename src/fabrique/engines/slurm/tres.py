@@ -15,6 +15,7 @@ from fabrique.engines.slurm.model import Tres
 
 _MB: Final = 1 << 20
 _GPU: Final = re.compile(r"gres/gpu(?::([A-Za-z0-9_.+/-]{1,64}))?")
+_TYPED: Final = re.compile(r"(?:gres[:/])?gpu(?:[:=](?:[^:=(]{1,64}[:=])?(\d{1,6})|[:=][^:=(]{1,64})?(?:\(|$)")
 _MOST_TEXT: Final = 65_536
 _SHORT: Final = 512
 _MOST_COUNT: Final = 1 << 53
@@ -40,6 +41,15 @@ def _read(written: str) -> Tres:
 
 
 _read_again = lru_cache(maxsize=4096)(_read)  # ten thousand jobs have a few dozen shapes
+
+
+def devices(written: str) -> int:
+    """Devices in a request as it was typed: `gres:gpu:h100:2`, `gres/gpu=2`, `gpu`, several by comma."""
+    total = 0
+    for part in words.text(written)[:_MOST_TEXT].split(","):
+        if match := _TYPED.match(part.strip()):
+            total += int(match[1] or 1)
+    return total
 
 
 def listed(elements: object) -> Tres:

@@ -28,11 +28,15 @@ def held_by_owner(comment: str, admin_comment: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class PartitionPower:
-    """Of one node: its devices and cores, and the most watts each may draw above the node's idle draw."""
+    """Of one of its nodes: devices, cores, memory; and the most watts each of the former two may draw above its idle
+    draw.
+    """
 
     names: tuple[str, ...]
+    nodes: int
     devices: int
     cores: int
+    memory_mb: int
     device_w: int
     core_w: int
 
@@ -119,11 +123,8 @@ def licence_name(name: str) -> str:
 
 
 def _door(choice: Choice) -> bytes:
-    partitions = {
-        name: {"devices": p.devices, "cores": p.cores, "device_w": p.device_w, "core_w": p.core_w}
-        for p in choice.partitions
-        for name in p.names
-    }
+    sizes = ("nodes", "devices", "cores", "memory_mb", "device_w", "core_w")
+    partitions = {name: {size: getattr(p, size) for size in sizes} for p in choice.partitions for name in p.names}
     config: dict[str, object] = {
         "hub_uids": dict.fromkeys(choice.hub_uids, True),
         "hold": choice.hold,

@@ -105,7 +105,14 @@ local function devices_in(tres)
   return total
 end
 
--- What the job asks for, as an upper bound: nodes, devices and cores, all nodes together.
+-- Whether Slurm would give it as many nodes as it can.
+local function spreads(job)
+  local flags, bit = tonumber(field(job, "bitflags")), tonumber(field(slurm, "SPREAD_JOB"))
+  return flags ~= nil and bit ~= nil and math.floor(flags / bit) % 2 == 1
+end
+
+-- What the job asks for, as an upper bound: nodes, devices and cores, all nodes together. Without -N it takes the fewest
+-- nodes on which its tasks, their memory and its devices have room; what it asks of each node it takes on all of them.
 local function asked(job, partition)
   local nodes = number(field(job, "min_nodes"), 32)
   local tasks = number(field(job, "num_tasks"), 32)
@@ -113,20 +120,26 @@ local function asked(job, partition)
   nodes = (nodes and nodes > 0) and nodes or 1
   if tasks and per_node and per_node > 0 then nodes = math.max(nodes, math.ceil(tasks / per_node)) end
   tasks = tasks or (per_node and per_node > 0 and per_node * nodes) or nodes
-  local devices = math.max(
-    devices_in(field(job, "tres_per_job")),
-    devices_in(field(job, "tres_per_node") or field(job, "gres")) * nodes,
-    devices_in(field(job, "tres_per_task")) * tasks,
-    devices_in(field(job, "tres_per_socket")) > 0 and partition.devices * nodes or 0
-  )
-  local cores = math.max(
-    number(field(job, "min_cpus"), 32) or 1,
-    tasks * (number(field(job, "cpus_per_task"), 16) or 1),
-    nodes * (number(field(job, "pn_min_cpus"), 16) or 1),
-    devices * devices_in(field(job, "cpus_per_tres"))
-  )
-  local needed = math.max(math.ceil(devices / math.max(partition.devices, 1)), math.ceil(cores / partition.cores))
-  nodes = math.max(nodes, needed)
+  local on_each = math.max(devices_in(field(job, "tres_per_node") or field(job, "gres")),
+                           devices_in(field(job, "tres_per_socket")) > 0 and partition.devices or 0)
+  local devices = math.max(devices_in(field(job, "tres_per_job")), devices_in(field(job, "tres_per_task")) * tasks)
+  local function cores_of(devices)
+    return math.max(
+      number(field(job, "min_cpus"), 32) or 1,
+      tasks * (number(field(job, "cpus_per_task"), 16) or 1),
+      nodes * (number(field(job, "pn_min_cpus"), 16) or 1),
+      devices * devices_in(field(job, "cpus_per_tres"))
+    )
+  end
+  local cores = cores_of(devices)
+  local memory = math.max(cores * (number(field(job, "min_mem_per_cpu"), 32) or 0),
+                          devices * devices_in(field(job, "mem_per_tres")))
+  nodes = math.max(nodes, math.ceil(devices / math.max(partition.devices, 1)), math.ceil(cores / partition.cores),
+                   math.ceil(memory / partition.memory_mb))
+  if spreads(job) then nodes = math.max(nodes, math.min(tasks, partition.nodes)) end
+  devices = math.max(devices, on_each * nodes)
+  cores = cores_of(devices)
+  nodes = math.max(nodes, math.ceil(devices / math.max(partition.devices, 1)), math.ceil(cores / partition.cores))
   local exclusive = number(field(job, "shared"), 16)
   if exclusive == 0 then
     devices, cores = math.max(devices, partition.devices * nodes), math.max(cores, partition.cores * nodes)
@@ -265,8 +278,10 @@ local function units_of(job, names, state)
   return math.min(needed(job, names, state), state.licences)
 end
 
--- A job that would take from two to nine nodes takes two: it is decided on, and pays, for the fewest that it asks.
+-- A job that would take from two to nine nodes takes two, and one that would spread over all takes as few as any other:
+-- it is decided on, and pays, for the fewest that it asks.
 local function bound_nodes(job, before)
+  if spreads(job) then job.bitflags = job.bitflags - slurm.SPREAD_JOB end
   local most = number(field(job, "max_nodes"), 32)
   local least = number(field(job, "min_nodes"), 32) or number(before and field(before, "min_nodes"), 32) or 1
   if most and most > math.max(least, 1) then job.max_nodes = math.max(least, 1) end
@@ -377,7 +392,8 @@ end
 -- --- changes of a job by its owner -----------------------------------------------------------------------------------
 
 local SIZES = { "min_nodes", "num_tasks", "min_cpus", "cpus_per_task", "pn_min_cpus", "tres_per_job", "tres_per_node",
-                "tres_per_task", "tres_per_socket", "gres", "shared", "ntasks_per_node" }
+                "tres_per_task", "tres_per_socket", "gres", "shared", "ntasks_per_node", "min_mem_per_cpu",
+                "mem_per_tres" }
 
 local function resized(change)
   for _, name in ipairs(SIZES) do
