@@ -281,7 +281,7 @@ end
 -- A job that would take from two to nine nodes takes two, and one that would spread over all takes as few as any other:
 -- it is decided on, and pays, for the fewest that it asks.
 local function bound_nodes(job, before)
-  if spreads(job) then job.bitflags = job.bitflags - slurm.SPREAD_JOB end
+  if spreads(job) then pcall(function() job.bitflags = job.bitflags - slurm.SPREAD_JOB end) end -- else counted as such
   local most = number(field(job, "max_nodes"), 32)
   local least = number(field(job, "min_nodes"), 32) or number(before and field(before, "min_nodes"), 32) or 1
   if most and most > math.max(least, 1) then job.max_nodes = math.max(least, 1) end
