@@ -47,6 +47,44 @@ def test_plan_apply_drift_mend(home: Home, on_slurm: Path) -> None:
     assert "hand" in home.run("slurm", "drift").stdout
 
 
+SCONTROL = """#!/bin/sh
+case $2 in
+config) echo 'ClusterName             = lab' ;;
+partition) echo 'PartitionName=gpu MaxTime=UNLIMITED' ;;
+--version) echo 'slurm-wlm 22.05.8' ;;
+*) echo 'NodeName=n1 Partitions=gpu,flex,debug State=IDLE CfgTRES=cpu=96,mem=1000000M,gres/gpu=8,gres/gpu:h100=8'
+   echo 'NodeName=n2 Partitions=elsewhere State=IDLE CfgTRES=cpu=96,mem=1000000M' ;;
+esac
+"""
+
+
+def test_a_partition_that_the_hub_does_not_know_is_said_until_it_is_read_anew(home: Home, on_slurm: Path) -> None:
+    (on_slurm / "scontrol").write_text(SCONTROL)
+    (on_slurm / "scontrol").chmod(0o755)
+    assert home.run("slurm", "apply").returncode == 0
+    for verb in ("plan", "drift"):
+        done = home.run("slurm", verb)
+        assert (done.returncode, done.stdout.count("The partition debug lies on nodes of gpu")) == (0, 1), done.stdout
+        assert "elsewhere" not in done.stdout and "connect --again" in done.stdout
+        left = json.loads(home.run("slurm", verb, "--json").stdout)["left"]
+        assert left == [{"why": "partition", "name": "debug", "where": "gpu"}]
+    conf = str(on_slurm / "slurm.conf")
+    words = ("slurm", "connect", "--conf", conf, "--run-as", "login", "--kind", "h100=h100-sxm")
+    refused = home.run(*words)
+    assert (refused.returncode, "cluster.connected" in refused.stderr) == (5, True)
+    for more in ("--dry-run", "--json"):
+        done = home.run(*words, "--again", more)
+        assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    keys = {row["key"]: (row["before"], row["after"]) for row in told["changed"]}
+    assert keys["partitions.gpu.names"] == ("gpu, flex", "gpu, flex, debug")
+    found, _ = d.read(home.path / d.FILE_NAME)
+    assert found is not None and found.cluster is not None
+    assert (found.cluster.qos, found.cluster.bin) == ("{project}-{pool}", str(on_slurm))
+    assert "debug" not in home.run("slurm", "drift").stdout
+    assert "already" in home.run(*words, "--again").stdout
+
+
 def test_what_does_not_answer_is_one_sentence(home: Home, on_slurm: Path) -> None:
     (on_slurm / "sacctmgr").unlink()
     done = home.run("slurm", "plan")

@@ -21,7 +21,7 @@ from fabrique.core.booking import pool_account
 from fabrique.core.errors import FabriqueError
 from fabrique.core.units import unit
 from fabrique.engines.slurm.discover import Sort, named_once
-from fabrique.operate import connecting, founding
+from fabrique.operate import connect_again, connecting, founding
 
 DATA = Path(__file__).parents[1] / "data" / "slurm" / "22.05"
 PARTITIONS = """\
@@ -131,3 +131,64 @@ def test_a_partition_over_nodes_of_two_sorts_counts_with_the_larger() -> None:
     kept, left = named_once([large, small])
     assert [(s.partitions, s.nodes) for s in kept] == [(("gpu", "all"), 8), (("old",), 4)]
     assert left == ["all"]
+
+
+def test_what_an_operator_chose_stays_when_the_cluster_is_read_anew(here: Any, binaries: Path) -> None:
+    """Slurm has another partition on the nodes now, and another limit; nothing else changes, and both are said."""
+    first = connecting.describe(here, asked(binaries)).cluster
+    (partition,) = first.partitions
+    chosen = {
+        "qos": "{project}-{pool}", "accounts": "x-{project}", "look_ahead_s": 7, "licence_w": 100, "door": "closed",
+        "pue_permille": 1_200, "silent_s": 90, "levels": True, "run_as": "login",
+        "cap_w": 7_000, "cap_basis": "measured",
+    }  # fmt: skip
+    watts = {"id": "h100", "idle_w": 300, "device_w": 500, "core_w": 2, "limit_w": 650, "core_kind": "cores"}
+    mine = partition.model_copy(update={**watts, "names": ("flex", "gpu"), "longest_min": None})
+    edited = first.model_copy(update={**chosen, "partitions": (mine,)})
+    program = binaries / "scontrol"
+    program.write_text(program.read_text().replace("MaxTime=UNLIMITED", "MaxTime=1:00:00"))
+    (nodes := binaries / "nodes").write_text((DATA / "nodes.txt").read_text().replace("gpu,flex", "gpu,flex,debug"))
+    program.write_text(program.read_text().replace(str(DATA / "nodes.txt"), str(nodes)))
+    found = connecting.describe(here, asked(binaries))
+    again = connect_again.kept(edited, found.cluster, {"conf"}, found.longest)
+    (now,) = again.partitions
+    assert now == mine.model_copy(update={"names": ("flex", "gpu", "debug"), "longest_min": 60})
+    assert {name: getattr(again, name) for name in chosen} == chosen
+    said = connect_again.differences(edited, again)
+    assert [(d.key, d.before, d.after) for d in said] == [
+        ("partitions.h100.names", "flex, gpu", "flex, gpu, debug"),
+        ("partitions.h100.longest_min", None, "60"),
+    ]
+    given = connecting.describe(here, asked(binaries, cap_w=9_000, more={"door": "open"})).cluster
+    told = connect_again.kept(edited, given, {"conf", "cap_w", "door"}, found.longest)
+    assert (told.cap_w, told.door, told.qos) == (9_000, "open", chosen["qos"])
+    assert [d.key for d in connect_again.differences(edited, told)][:2] == ["cap_w", "cap_basis"]
+
+
+def test_what_nobody_chose_follows_the_cluster(here: Any, binaries: Path) -> None:
+    """A cap that is all that everything draws is nobody's choice; watts of a node belong to its sort."""
+    first = connecting.describe(here, asked(binaries)).cluster
+    (partition,) = first.partitions
+    smaller = partition.model_copy(update={"nodes": 1, "devices": 2, "device_w": 1, "longest_min": 5})
+    before = first.model_copy(update={"partitions": (smaller,), "cap_w": smaller.node_w, "qos": "x"})
+    longest = {"gpu": partition.longest_min or 0}
+    again = connect_again.kept(before, first, {"conf"}, longest)
+    assert again == first.model_copy(update={"qos": "x"})
+    assert {d.key.rpartition(".")[2] for d in connect_again.differences(before, again)} == {
+        "cap_w", "nodes", "devices", "device_w", "longest_min",
+    }  # fmt: skip
+    other = first.model_copy(update={"cluster": "another", "qos": "x"})
+    assert connect_again.kept(other, first, (), {}) == first
+    gone = partition.model_copy(update={"id": "old", "names": ("old",)})
+    both = first.model_copy(update={"partitions": (partition, gone)})
+    (left,) = connect_again.differences(both, connect_again.kept(both, first, {"conf", "cap_w"}, longest))
+    assert (left.key, left.before, left.after) == ("partitions.old", "old", None)
+
+
+def test_two_sorts_on_the_partitions_of_one_are_told_apart(here: Any, binaries: Path) -> None:
+    first = connecting.describe(here, asked(binaries)).cluster
+    (partition,) = first.partitions
+    before = first.model_copy(update={"partitions": (partition.model_copy(update={"id": "flex"}),)})
+    parts = tuple(partition.model_copy(update={"id": n, "names": (n,)}) for n in ("gpu", "flex"))
+    again = connect_again.kept(before, first.model_copy(update={"partitions": parts}), (), {})
+    assert [p.id for p in again.partitions] == ["flex", "flex-2"]

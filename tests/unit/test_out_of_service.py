@@ -45,3 +45,19 @@ def test_what_our_door_holds_where_the_hub_serves_nobody_is_told_so(bench: Clust
     bench.turn()
     assert "debug" in bench.slurm.shown[held.handle] and own.handle not in bench.slurm.shown
     assert not bench.slurm.released and not Job.objects.exists()
+
+
+def test_a_partition_on_our_nodes_that_nobody_knows_is_said_once(
+    bench: ClusterBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    up = Node(name="n1", state="IDLE", partitions=("gpu", "flex", "debug"), total=Tres(32, 100_000, 0, {"": 4}))
+    bench.slurm.machines = [up, replace(up, name="n2"), replace(up, name="n3", partitions=("elsewhere",))]
+    for _ in range(3):
+        bench.turn(10_000)
+    said = [record.getMessage() for record in caplog.records if "debug" in record.getMessage()]
+    assert len(said) == 1 and "connect --again" in said[0] and "elsewhere" not in caplog.text
+    bench.slurm.machines = [replace(up, partitions=("gpu",))]
+    bench.turn(10_000)
+    bench.slurm.machines = [up]
+    bench.turn(10_000)
+    assert caplog.text.count("debug") == 2

@@ -47,6 +47,10 @@ VALUES: Final = {
 LEFT: Final = {
     "outside": msg("The account {name} stands below {where}, outside the hub's: it is left as it is."),
     "stranger": msg("The account {name}, below {where}, is not the hub's: it is left as it is."),
+    "partition": msg(
+        "The partition {name} lies on nodes of {where}, and the hub does not know it: its jobs take no watt licences,"
+        " and are seen as others'. fabrique slurm connect --again reads it."
+    ),
     "stranger-user": msg("{name} was put right into {where}, which is nobody's project: left as it is."),
 }
 

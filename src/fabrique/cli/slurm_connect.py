@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,6 +19,7 @@ from fabrique.core.errors import FabriqueError
 
 if TYPE_CHECKING:
     from fabrique.cli.context import Desk
+    from fabrique.operate.connect_again import Difference
     from fabrique.operate.connecting import Described
 
 app = typer.Typer()
@@ -38,7 +40,9 @@ AHEAD = typer.Option("--look-ahead", min=0, max=3_600, help="Seconds for which p
 RUNS = typer.Option(
     "--runs", metavar="DIR", help="Where the hub's jobs start and write; nodes share it (else its home)."
 )
-AGAIN = typer.Option("--again", help="Read the cluster anew, over what was corrected in fabrique.toml since.")
+AGAIN = typer.Option(
+    "--again", help="Read anew what Slurm says; what else stands in fabrique.toml stays, but for what you name here."
+)
 DRY = typer.Option("--dry-run", help="Say what would be written, and write nothing.")
 
 
@@ -46,8 +50,8 @@ DRY = typer.Option("--dry-run", help="Say what would be written, and write nothi
 def connect(
     call: Call,
     conf: Annotated[Path, CONF],
-    binaries: Annotated[Path, BIN] = Path("/usr/bin"),
-    transport: Annotated[Way, TRANSPORT] = "commands",
+    binaries: Annotated[Path | None, BIN] = None,
+    transport: Annotated[Way | None, TRANSPORT] = None,
     rest_url: Annotated[str | None, REST_URL] = None,
     rest_key: Annotated[Path | None, REST_KEY] = None,
     rest_user: Annotated[str | None, REST_USER] = None,
@@ -63,37 +67,45 @@ def connect(
     """Run this hub on a Slurm cluster: read what it has, write it into fabrique.toml, open its hours in the ledger."""
     desk = context.enter(call)
     from fabrique.apps.people import rights
-    from fabrique.operate import connecting
+    from fabrique.operate import connect_again, connecting
 
     rights.require(desk.person, "cluster.provision", now=desk.now)
     before = desk.here.deployment.cluster
     if before is not None and not (again or dry_run):
         raise FabriqueError("cluster.connected", cluster=before.cluster)
     as_root = os.geteuid() == 0
-    if as_root and run_as == "own":
+    if as_root and (run_as or (before.run_as if before else None)) == "own":
         raise FabriqueError("cluster.root")
-    more: dict[str, Any] = {
-        "run_as": run_as or ("login" if as_root else "own"),
-        "door": "closed" if closed else "open",
+    more = {
+        "run_as": run_as,
+        "door": "closed" if closed else None,
         "runs": str(runs.absolute()) if runs else None,
+        "look_ahead_s": look_ahead,
     }
-    if look_ahead is not None:
-        more["look_ahead_s"] = look_ahead
+    named = {name: value for name, value in more.items() if value is not None}
+    programs = binaries or (Path(before.bin) if before else connecting.BINARIES)
     asked = connecting.Asked(
         conf=conf.absolute(),
-        binaries=binaries.absolute(),
-        transport=transport,
+        binaries=programs.absolute(),
+        transport=transport or "commands",
         rest_url=rest_url,
         rest_key=rest_key.absolute() if rest_key else None,
         rest_user=rest_user,
         kinds=kinds_of(kind or ()),
         cap_w=cap_w,
-        more=more,
+        more={"run_as": "login" if as_root else "own", **named},
     )
     found = connecting.describe(desk.here, asked)
+    changed: Sequence[Difference] | None = None
+    if before is not None:
+        options: dict[str, object] = {"bin": binaries, "transport": transport, "rest_url": rest_url, "cap_w": cap_w}
+        options |= {"rest_key": rest_key, "rest_user": rest_user}
+        given = {"conf", *named, *(name for name, value in options.items() if value is not None)}
+        cluster = connect_again.kept(before, found.cluster, given, found.longest, asked.kinds)
+        found, changed = replace(found, cluster=cluster), connect_again.differences(before, cluster)
     if not dry_run:
         connecting.connect(desk.here, found.cluster, now=desk.now)
-    tell(desk, found, dry_run=dry_run)
+    tell(desk, found, changed, dry_run=dry_run)
 
 
 @command(app, "login")
@@ -130,12 +142,12 @@ def kinds_of(given: Sequence[str]) -> Mapping[str, str]:
     return pairs
 
 
-def tell(desk: Desk, found: Described, *, dry_run: bool) -> None:
+def tell(desk: Desk, found: Described, changed: Sequence[Difference] | None, *, dry_run: bool) -> None:
+    """`changed`: what is other than it stood in the file; None where nothing stood there."""
     cluster, say = found.cluster, desk.say
     if desk.call.json:
-        return output.document(
-            {"written": not dry_run, "left": list(found.left), "cluster": cluster.model_dump(mode="json")}
-        )
+        told = {"written": not dry_run, "left": list(found.left), "cluster": cluster.model_dump(mode="json")}
+        return output.document(told if changed is None else {**told, "changed": [asdict(d) for d in changed]})
     head = [
         say.text("Partition"),
         say.text("Slurm's partitions"),
@@ -148,8 +160,14 @@ def tell(desk: Desk, found: Described, *, dry_run: bool) -> None:
     if found.left:
         names = ", ".join(found.left)
         output.line(say.text("Left out, since their nodes are counted elsewhere: {partitions}.", partitions=names))
+    if changed is not None:
+        _tell_changed(desk, changed)
     if dry_run:
         return output.line(say.text("Nothing was written."))
+    if changed is not None:
+        return output.hint(
+            say.text("The door counts as before until you install it anew:"), desk.command("slurm install")
+        )
     output.line(
         say.text(
             "The hub now runs on the cluster {cluster}, under a cap of {cap} (assumed)."
@@ -160,6 +178,14 @@ def tell(desk: Desk, found: Described, *, dry_run: bool) -> None:
         )
     )
     return output.hint("→", desk.command("slurm apply"))
+
+
+def _tell_changed(desk: Desk, changed: Sequence[Difference]) -> None:
+    say = desk.say
+    if not changed:
+        return output.line(say.text("fabrique.toml says all of it already."))
+    head = (say.text("in fabrique.toml"), say.text("before"), say.text("now"))
+    return output.table(head, [(d.key, d.before or "–", d.after or "–") for d in changed])
 
 
 def _row(desk: Desk, p: Any) -> tuple[object, ...]:

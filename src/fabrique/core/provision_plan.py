@@ -86,13 +86,14 @@ class SetDefault:
 
 
 Change = AddQos | AddAccount | SetQos | SetAccount | AddUsers | SetUsers | ShareQos | SetDefault
-Why = Literal["outside", "stranger", "stranger-user"]
+Why = Literal["outside", "stranger", "stranger-user", "partition"]
 
 
 @dataclass(frozen=True, slots=True)
 class Left:
     """What is left as it is, and said: a name of ours that stands outside the top account, an account inside it that
-    the hub did not make, a user whom somebody put right into the top or a pool's account.
+    the hub did not make, a user whom somebody put right into the top or a pool's account, a partition that it does not
+    know on its nodes.
     """
 
     why: Why

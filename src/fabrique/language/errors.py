@@ -94,7 +94,7 @@ SENTENCES: Final[dict[str, str]] = {
         "AccountingStorageTRES=gres/gpu."
     ),
     "cluster.root": msg("A hub that runs as root never runs people's jobs as root: --run-as login."),
-    "cluster.connected": msg("This hub runs on {cluster} already: --again reads it anew, over your corrections."),
+    "cluster.connected": msg("This hub runs on {cluster} already: --again reads anew what Slurm says of it."),
     "cluster.busy": msg(
         "Something still runs here, on another engine than {engine}: wait until it ends, or cancel it."
     ),

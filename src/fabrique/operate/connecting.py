@@ -47,10 +47,11 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """`left` are Slurm's partitions that no node group could be given to."""
+    """`left` are Slurm's partitions that no node group could be given to; `longest` is by partition, in minutes."""
 
     cluster: Cluster
     left: tuple[str, ...]
+    longest: Mapping[str, int]
 
 
 def describe(here: ThisHub, asked: Asked) -> Described:
@@ -86,7 +87,7 @@ def describe(here: ThisHub, asked: Asked) -> Described:
         "partitions": partitions,
     }
     given = {} if asked.cap_w is None else {"cap_w": asked.cap_w}
-    return Described(Cluster(**{**fields, **given, **asked.more}), tuple(left))
+    return Described(Cluster(**{**fields, **given, **asked.more}), tuple(left), longest)
 
 
 def connect(here: ThisHub, cluster: Cluster, *, now: int) -> ThisHub:

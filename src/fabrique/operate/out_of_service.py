@@ -57,6 +57,7 @@ class OutOfService:
         self.cluster, self._nodes = cluster, nodes
         self._seen: Sequence[Node] = ()
         self._seen_at = -NODES_MS
+        self._unknown: Mapping[str, str] = {}
 
     def look(self, others: Sequence[QueuedJob], *, now: int) -> Away:
         """`others` run on the cluster and are no jobs of this hub."""
@@ -66,6 +67,7 @@ class OutOfService:
                 self._seen = self._nodes()
             except FabriqueError as error:
                 log.warning("the nodes of %s are taken to be as they were: %s", self.cluster.engine, error)
+            self._say(unknown(self.cluster, self._seen))
         of = {node.name: partition for node in self._seen if (partition := self._of(node)) is not None}
         lost: dict[str, Counter[str]] = {}
         watts = 0
@@ -80,8 +82,29 @@ class OutOfService:
         blocks = tuple(_block(name, one, now) for name, one in sorted(lost.items()) if any(one.values()))
         return Away(blocks, ceil_divide(watts * self.cluster.pue_permille, 1000))
 
+    def _say(self, found: Mapping[str, str]) -> None:
+        for name in found.keys() - self._unknown.keys():
+            log.warning(
+                "the partition %s lies on nodes of %s, and the hub does not know it: its jobs take no watt licences,"
+                " and are seen as others' (fabrique slurm connect --again)",
+                name,
+                found[name],
+            )
+        self._unknown = found
+
     def _of(self, node: Node) -> ClusterPartition | None:
-        return next((p for p in self.cluster.partitions if set(p.names) & set(node.partitions)), None)
+        return _serving(self.cluster, node)
+
+
+def unknown(cluster: Cluster, nodes: Sequence[Node]) -> dict[str, str]:
+    """Slurm's partitions that the hub does not know, on nodes that it serves -> its own partition of these nodes."""
+    known = {name for p in cluster.partitions for name in p.names}
+    ours = ((node, served.id) for node in nodes if (served := _serving(cluster, node)) is not None)
+    return {name: where for node, where in ours for name in node.partitions if name not in known}
+
+
+def _serving(cluster: Cluster, node: Node) -> ClusterPartition | None:
+    return next((p for p in cluster.partitions if set(p.names) & set(node.partitions)), None)
 
 
 def _add(lost: dict[str, Counter[str]], partition: ClusterPartition, tres: Tres, but: Tres | None = None) -> None:

@@ -6,7 +6,8 @@ import itertools
 import logging
 import pwd
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from fabrique.apps.people import rights
 from fabrique.apps.people.models import Person
@@ -21,7 +22,9 @@ from fabrique.core.provision_plan import Change, Left, Plan, changes
 from fabrique.core.units import Unit, time_unit
 from fabrique.definitions.cluster import Cluster
 from fabrique.engines.slurm.administer import Accounting, Refused
+from fabrique.engines.slurm.commands import CommandTransport
 from fabrique.engines.slurm.files import door
+from fabrique.operate import out_of_service
 
 log = logging.getLogger("fabrique.loop")
 
@@ -87,7 +90,9 @@ def accounting_of(cluster: Cluster) -> Accounting:
 def prepare(here: ThisHub, person: Person, *, now: int) -> Prepared:
     """Raises `right.denied`, `provision.none`, `provision.rule`, `engine.unavailable`, `engine.garbage`."""
     rights.require(person, RIGHT, now=now)
-    return _look(here, now=now)
+    prepared = _look(here, now=now)
+    left = (*prepared.plan.left, *_unknown_partitions(prepared.cluster))
+    return replace(prepared, plan=replace(prepared.plan, left=left))
 
 
 def apply(here: ThisHub, person: Person, *, now: int, done: Done = _silent) -> Outcome:
@@ -107,7 +112,8 @@ def look_for_drift(here: ThisHub, person: Person, *, now: int) -> Drifted | None
     if last is None:
         return None
     differences, left = drift.drift(last.wanted, prepared.wanted, prepared.found, last.had)
-    return Drifted(last.at_ms, differences, left)
+    partitions = tuple(item for item in prepared.plan.left if item.why == "partition")
+    return Drifted(last.at_ms, differences, (*left, *partitions))
 
 
 def follow(here: ThisHub, *, now: int) -> Outcome | None:
@@ -150,6 +156,17 @@ def _look(here: ThisHub, *, now: int) -> Prepared:
     last = services.last_applied(cluster.engine)
     had = frozenset[str]() if last is None else last.had
     return Prepared(cluster, names, tres, wanted, found, changes(wanted, found, had), had)
+
+
+def _unknown_partitions(cluster: Cluster) -> list[Left]:
+    """None where the controller does not say: accounts are the accounting's."""
+    try:
+        nodes = CommandTransport(Path(cluster.conf), Path(cluster.bin)).nodes()
+    except FabriqueError as error:
+        log.warning("the partitions of %s are not known now: %s", cluster.engine, error)
+        return []
+    found = out_of_service.unknown(cluster, nodes)
+    return [Left("partition", name, where) for name, where in sorted(found.items())]
 
 
 def _keep(here: ThisHub, prepared: Prepared, *, now: int) -> None:
