@@ -69,7 +69,7 @@ def test_a_partition_that_the_hub_does_not_know_is_said_until_it_is_read_anew(ho
         left = json.loads(home.run("slurm", verb, "--json").stdout)["left"]
         assert left == [{"why": "partition", "name": "debug", "where": "gpu"}]
     conf = str(on_slurm / "slurm.conf")
-    words = ("slurm", "connect", "--conf", conf, "--run-as", "login", "--kind", "h100=h100-sxm")
+    words = ("slurm", "connect", "--conf", conf, "--run-as", "login")
     refused = home.run(*words)
     assert (refused.returncode, "cluster.connected" in refused.stderr) == (5, True)
     for more in ("--dry-run", "--json"):

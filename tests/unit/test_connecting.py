@@ -150,6 +150,7 @@ def test_what_an_operator_chose_stays_when_the_cluster_is_read_anew(here: Any, b
     (nodes := binaries / "nodes").write_text((DATA / "nodes.txt").read_text().replace("gpu,flex", "gpu,flex,debug"))
     program.write_text(program.read_text().replace(str(DATA / "nodes.txt"), str(nodes)))
     found = connecting.describe(here, asked(binaries))
+    assert connect_again.kinds_in(edited) == {"h100": "h100-sxm"} and connect_again.kinds_in(None) == {}
     again = connect_again.kept(edited, found.cluster, {"conf"}, found.longest)
     (now,) = again.partitions
     assert now == mine.model_copy(update={"names": ("flex", "gpu", "debug"), "longest_min": 60})

@@ -83,6 +83,7 @@ def connect(
         "look_ahead_s": look_ahead,
     }
     named = {name: value for name, value in more.items() if value is not None}
+    named_kinds = kinds_of(kind or ())
     programs = binaries or (Path(before.bin) if before else connecting.BINARIES)
     asked = connecting.Asked(
         conf=conf.absolute(),
@@ -91,7 +92,7 @@ def connect(
         rest_url=rest_url,
         rest_key=rest_key.absolute() if rest_key else None,
         rest_user=rest_user,
-        kinds=kinds_of(kind or ()),
+        kinds={**connect_again.kinds_in(before), **named_kinds},
         cap_w=cap_w,
         more={"run_as": "login" if as_root else "own", **named},
     )
@@ -101,7 +102,7 @@ def connect(
         options: dict[str, object] = {"bin": binaries, "transport": transport, "rest_url": rest_url, "cap_w": cap_w}
         options |= {"rest_key": rest_key, "rest_user": rest_user}
         given = {"conf", *named, *(name for name, value in options.items() if value is not None)}
-        cluster = connect_again.kept(before, found.cluster, given, found.longest, asked.kinds)
+        cluster = connect_again.kept(before, found.cluster, given, found.longest, named_kinds)
         found, changed = replace(found, cluster=cluster), connect_again.differences(before, cluster)
     if not dry_run:
         connecting.connect(desk.here, found.cluster, now=desk.now)

@@ -55,6 +55,12 @@ def kept(
     return whole if "cap_w" in {*chosen, *given} else whole.model_copy(update={"cap_w": _most(whole.partitions)})
 
 
+def kinds_in(before: Cluster | None) -> dict[str, str]:
+    """Slurm's types -> our kinds, as they stand in the file."""
+    known = () if before is None else before.partitions
+    return {p.gres.removeprefix("gpu:"): p.kind for p in known if p.gres and p.kind and ":" in p.gres}
+
+
 def differences(before: Cluster, after: Cluster) -> list[Difference]:
     """What the file says now, field by field, in its order."""
     return [*_fields("", before, after, SLURMS), *_of_partitions(before, after)]
