@@ -138,6 +138,27 @@ def test_a_job_says_place_ask_reason_forecast_and_level(crowd: Any) -> None:
     assert waits["since_ms"] == waits["submitted_ms"] == crowd.job.submitted_ms
 
 
+def test_one_sentence_says_why_all_wait_that_lack_the_same(crowd: Any) -> None:
+    """What each asks for is said as a range; another partition is another reason."""
+    now = now_ms()
+    more = [jobs.submit(crowd.people["pi"], crowd.project.code, SCRIPT, {}, now=now) for _ in range(4)]
+    lacks = [
+        reason("wait.power", site="hub", asked_w=w, free_w=free) for w, free in ((600, 90), (5_000, 90), (700, 80))
+    ]
+    lacks += [reason("wait.power", site="annex", asked_w=10, free_w=5)]
+    for job, why in zip(more, lacks, strict=True):
+        Job.objects.filter(pk=job.pk).update(reason=why.as_json())
+    lines = [line for line in run(crowd, "pi").stdout.replace("\u202f", " ").replace("\xa0", " ").splitlines() if line]
+    said = [line for line in lines if line.startswith("Waiting for power")]
+    assert said == [
+        "Waiting for power at hub: it may draw 600 W to 5 kW, and 80 W to 90 W are left under the cap.",
+        "Waiting for power at annex: it may draw 10 W, and 5 W are left under the cap.",
+    ]
+    place = lines.index(said[0])
+    assert all(str(job.number) in line for job, line in zip(more, lines[place + 1 : place + 4], strict=False))
+    assert lines.index(said[1]) == place + 4
+
+
 def test_a_forecast_that_is_past_is_now_and_one_that_is_not_known_comes_last(crowd: Any) -> None:
     Job.objects.filter(pk=crowd.theirs.pk).update(forecast={})
     Job.objects.filter(pk=crowd.job.pk).update(forecast={"from_ms": 0, "to_ms": 1})

@@ -144,19 +144,35 @@ def _block(desk: Desk, title: str, jobs: Sequence[Queued], width: int) -> Iterat
     yield "", ""
     yield title, "bold"
     yield table.head, "dim"
-    groups: dict[str, list[Queued]] = {}
+    groups: dict[tuple[str, ...], list[Queued]] = {}
     for q in jobs:
-        groups.setdefault(_sentence(desk, q), []).append(q)
-    for sentence, group in groups.items():
+        groups.setdefault(_alike(q), []).append(q)
+    told: dict[str, list[Queued]] = {}
+    for group in groups.values():
+        told.setdefault(_sentence(desk, group), []).extend(group)
+    for sentence, group in told.items():
         yield sentence, "cyan"
         for q in group:
             yield table.line(rows[q.job.pk]), ""
 
 
-def _sentence(desk: Desk, q: Queued) -> str:
+def _alike(q: Queued) -> tuple[str, ...]:
+    from fabrique.language import reasons
+
     if q.waits and q.reason is not None:
-        return desk.say.reason(q.reason)
-    title = _title(desk, q.waits, q.group)
+        return reasons.alike(q.reason.code, q.reason.params)
+    return str(q.waits), q.group
+
+
+def _sentence(desk: Desk, group: Sequence[Queued]) -> str:
+    """What the jobs of a group have in common."""
+    from fabrique.language import reasons
+
+    first = group[0]
+    if first.waits and first.reason is not None:
+        why = [q.reason.params for q in group if q.reason is not None]
+        return reasons.shared(desk.say, first.reason.code, why)
+    title = _title(desk, first.waits, first.group)
     return f"{title[:1].upper()}{title[1:]}"
 
 

@@ -6,6 +6,7 @@ A parameter that is not of its kind is said as it is: a sentence never fails for
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
     from fabrique.language.say import Speaker
 
 Params = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """What several say of one parameter, both ends included."""
+
+    least: object
+    most: object
+
 
 # What a parameter is, by its name, wherever a sentence does not say otherwise
 KINDS: Final[Mapping[str, str]] = {
@@ -53,6 +63,9 @@ KINDS: Final[Mapping[str, str]] = {
 
 def said(speaker: Speaker, kind: str, value: object, params: Params) -> str:
     """`value` in words. `params` are its neighbours: an amount is said in the unit that stands beside it."""
+    if isinstance(value, Between):
+        least, most = (said(speaker, kind, end, params) for end in (value.least, value.most))
+        return least if least == most else speaker.text(msg("{least} to {most}"), least=least, most=most)
     if value is None:
         return speaker.text(msg("unknown"))
     group, _, name = kind.partition(":")
@@ -70,7 +83,7 @@ def said(speaker: Speaker, kind: str, value: object, params: Params) -> str:
         kind = _RESOURCES.get(str(params.get("resource")), "plain")
     if kind in _TEXTS:
         return _TEXTS[kind](speaker, str(value))
-    number = _whole(value)
+    number = whole(value)
     if number is None:
         return _list(speaker, "list", value) if isinstance(value, (list, tuple)) else str(value)
     return _NUMBERS.get(kind, _number)(speaker, number)
@@ -112,7 +125,7 @@ _NUMBERS: Final[Mapping[str, Callable[[Speaker, int], str]]] = {
 }
 
 
-def _whole(value: object) -> int | None:
+def whole(value: object) -> int | None:
     """A whole number, also when it was stored as text, as amounts above 2^53 are."""
     if isinstance(value, bool):
         return None
@@ -124,7 +137,7 @@ def _whole(value: object) -> int | None:
 
 
 def _amount(speaker: Speaker, value: object, unit_text: object) -> str:
-    number = _whole(value)
+    number = whole(value)
     try:
         return str(value) if number is None else speaker.amount(Amount(unit(str(unit_text)), number))
     except FabriqueError:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from fabrique.language.marks import msg
-from fabrique.language.parameters import Params, filled
+from fabrique.language.parameters import Between, Params, filled, whole
 
 if TYPE_CHECKING:
     from fabrique.language.say import Speaker
@@ -184,6 +185,24 @@ _SPECIAL: Final[dict[str, dict[str, str]]] = {
     "wait.reclaiming": {"job": "text"},
     "preempt.reclaim": {"job": "text"},
 }
+
+
+_QUANTITIES: Final = frozenset("asked asked_w asked_mb free free_w free_mb available left".split())
+
+
+def alike(code: str, params: Params) -> tuple[str, ...]:
+    """The same for reasons that one sentence says: they differ in quantities alone."""
+    return (code, *(f"{k}={v}" for k, v in sorted(params.items()) if k not in _QUANTITIES or whole(v) is None))
+
+
+def shared(speaker: Speaker, code: str, many: Sequence[Params]) -> str:
+    """One sentence for reasons that are alike: a quantity in which they differ is said from the least to the most."""
+    params = dict(many[0])
+    for name in _QUANTITIES & params.keys():
+        values = [number for one in many if (number := whole(one.get(name))) is not None]
+        if len(values) == len(many):
+            params[name] = Between(min(values), max(values))
+    return sentence(speaker, code, params)
 
 
 def sentence(speaker: Speaker, code: str, params: Params) -> str:
