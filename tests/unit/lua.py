@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from fabrique.engines.slurm.files.render import HELD, LUA, Choice, PartitionPowe
 NO_VAL, NO_VAL16, INFINITE = 4294967294, 65534, 4294967295
 USER = 1002
 EACH_W = 100  # of one licence
+NOW = 1_800_000_000  # by the clock of script and hub alike: two readings of a real one may lie a second apart
 UNSET: dict[str, Any] = {  # as Slurm 22.05 hands over what nobody set
     "user_id": USER, "account": None, "default_account": "p-1", "partition": None, "priority": NO_VAL, "licenses": None,
     "min_nodes": NO_VAL, "max_nodes": NO_VAL, "min_cpus": 1, "num_tasks": NO_VAL, "cpus_per_task": NO_VAL16,
@@ -31,6 +31,7 @@ JOB = {**UNSET, "account": "p-1", "partition": "gpu", "priority": 0, "admin_comm
 DRIVER = """
 slurm = { SUCCESS = 0, ERROR = -1, ESLURM_ACCOUNTING_POLICY = 2050, NO_VAL = 4294967294, SPREAD_JOB = 256,
           reservations = { elsewhere = { partition = "other" }, here = { partition = "flex" }, any = {} } }
+os.time = function() return @NOW@ end
 local told = {}
 slurm.log_info = function() end
 slurm.log_error = function(f, ...) told[#told + 1] = "error " .. string.format(f, ...) end
@@ -123,7 +124,8 @@ def ask(folder: Path, chosen: Choice, calls: Sequence[Mapping[str, Any]], *, lua
     file.write_bytes(next(g.content for g in generate(chosen) if g.name == LUA))
     listed = dict(enumerate(calls, start=1))
     text = (
-        DRIVER.replace("@STATE@", json.dumps(chosen.state))
+        DRIVER.replace("@NOW@", str(NOW))
+        .replace("@STATE@", json.dumps(chosen.state))
         .replace("@FILE@", json.dumps(str(file)))
         .replace("@CALLS@", _lua(listed))
     )
@@ -149,11 +151,11 @@ Ask = Callable[..., list[Answer]]
 
 
 def at_door(folder: Path, lua: str) -> Ask:
-    """`at_door(…)(*calls, age_s=…, **choice)`: their answers; what the hub says is so old, below 0 it is left alone."""
+    """`at_door(…)(*calls, age_s=…, **choice)`: their answers; what the hub says is so old, None: it is left alone."""
 
     def run(
         *calls: Any,
-        age_s: int = 0,
+        age_s: int | None = 0,
         licences: int | None = 900,
         each_w: int = EACH_W,
         whole: bool = False,
@@ -163,9 +165,10 @@ def at_door(folder: Path, lua: str) -> Ask:
             chosen["partitions"] = (power("gpu", "flex", "whole"),)
         accounts = [AccountRoom("p-1", 8, 96), AccountRoom("p-0", 0, 0)]
         partitions = [PartitionRoom("gpu", 12, 400, 4_000), PartitionRoom("flex", 4, 50, 2_000)]
-        if age_s >= 0:
-            now = (time.time() - age_s) * 1000
-            door.write(folder / "door", int(now), accounts, partitions, door.Licences(licences or 0, each_w))
+        if age_s is not None:
+            door.write(
+                folder / "door", (NOW - age_s) * 1000, accounts, partitions, door.Licences(licences or 0, each_w)
+            )
         return ask(folder, choice(folder, **chosen), calls, lua=lua)
 
     return run
