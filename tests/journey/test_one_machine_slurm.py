@@ -279,7 +279,10 @@ def test_make_slurm_opens_a_hub_on_a_cluster_and_term_stops_both() -> None:
         assert SlurmLab.open(folder / "cluster").daemons.find("slurmctld")
         type_what_it_says([line.strip() for line in said if line.startswith("    ")])
         demo.send_signal(signal.SIGTERM)
+        last = demo.stdout.read().splitlines()  # to its end
         assert demo.wait(60) == 0
+        assert last[-1] == "slurm: the cluster is stopped, its jobs too"
+        assert not [line for line in last if "go on" in line]  # of jobs that the next line ends
         assert left_of(folder) == []
     finally:
         demo.kill()

@@ -104,7 +104,7 @@ def up(
         both.watch(stop)
     finally:
         both.stop()
-    steps.done(say.text("Stopped. Jobs that run go on; the next start takes them up."))
+    steps.done(say.text("Stopped. It ended no job: the next start takes up those that still run."))
 
 
 # --- the portal ---------------------------------------------------------------------------------------------------
