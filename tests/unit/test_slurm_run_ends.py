@@ -9,7 +9,7 @@ import pytest
 from tests.unit.slurm_fakes import RUN, T0, FakeSlurm, submit
 
 from fabrique.engines.slurm.engine import SlurmEngine
-from fabrique.engines.slurm.model import Tres
+from fabrique.engines.slurm.model import Record, Tres
 
 
 @pytest.fixture
@@ -167,3 +167,25 @@ def test_energy_is_a_run_s_own_where_it_had_its_nodes_alone(engine: SlurmEngine,
         slurm.account_for(slurm.jobs[job], given=given, energy_mj=7_000_000)
         energy.append(engine.observe([intent])[0].usage.energy_mj)
     assert energy == [7_000_000, None]
+
+
+@pytest.mark.parametrize("resized", [True, False])
+def test_what_a_job_ran_before_its_resize_is_looked_for_whenever_it_ended(
+    engine: SlurmEngine, slurm: FakeSlurm, monkeypatch: pytest.MonkeyPatch, resized: bool
+) -> None:
+    """A window holds the rest alone; without an earlier part it was a clock that was set back."""
+    job = slurm.add("train", "alice")
+    whole = {"ended_ms": T0 + 60_000, "started_ms": T0, "elapsed_ms": 60_000}
+    rest = slurm.account_for(replace(job, submitted_ms=T0 + 20_000), **whole)
+    slurm.kept[:] = [rest]
+    first = replace(rest, submitted_ms=T0 - 1_000, ended_ms=T0 + 20_000, elapsed_ms=20_000, state="RESIZING")
+    asked: list[object] = []
+
+    def records(*, jobs: object = (), **_: object) -> tuple[list[Record], list[object]]:
+        asked.append(jobs)
+        return [first, rest] if jobs and resized else [rest], []
+
+    monkeypatch.setattr(slurm, "records", records)
+    ((found,), _) = engine.records(T0)
+    assert (found.elapsed_ms, found.is_rest) == ((40_000, True) if resized else (60_000, False))
+    assert asked == [(), {job.job_id}]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fabrique.engines.slurm import documents, ends, rows
 from fabrique.engines.slurm.model import Record
+from fabrique.engines.slurm.resized import told_apart
 
 FIELDS = [rows.DETAIL, *rows.RECORDS]
 JOB = (
@@ -47,7 +50,8 @@ def test_what_a_resize_leaves_of_a_job_counts_from_the_resize() -> None:
     first = read(RESIZED.format("RESIZING", 1795995147, 1795995154))
     rest = read(RESIZED.format("COMPLETED", 1795995154, 1795995189).replace("|||5|", "|||40|"))
     assert (first.state, ends.has_ended(first), first.elapsed_ms, first.is_rest) == ("RESIZING", True, 5_000, False)
-    assert (rest.state, rest.elapsed_ms, rest.is_rest) == ("COMPLETED", 35_000, True)
+    assert told_apart([first, rest]) == [first, replace(rest, elapsed_ms=35_000)] and rest.is_rest
+    assert told_apart([rest], [first]) == [replace(rest, elapsed_ms=35_000)]
     assert first.key != rest.key and first.handle != rest.handle
 
 
@@ -58,7 +62,24 @@ def test_rest_says_the_same_of_it() -> None:
     times = {"submission": 1795995154, "start": 1795995149, "end": 1795995189, "elapsed": 40}
     rest = documents.record({**whole, "state": {"current": ["COMPLETED"]}, "time": times})
     assert (first.state, ends.has_ended(first), first.elapsed_ms) == ("RESIZING", True, 5_000)
-    assert (rest.elapsed_ms, rest.is_rest) == (35_000, True)
+    assert [(r.elapsed_ms, r.is_rest) for r in told_apart([first, rest])] == [(5_000, False), (35_000, True)]
+
+
+def test_a_clock_that_was_set_back_before_the_start_makes_no_rest() -> None:
+    """Submitted at 154 by the old clock, run from 149 to 189 by the new one: all of it is the job's own."""
+    job = read(RESIZED.format("COMPLETED", 1795995154, 1795995189).replace("|||5|", "|||40|"))
+    other = replace(read(RESIZED.format("RESIZING", 1795995147, 1795995154)), job_id=job.job_id + 1)
+    earlier = replace(other, job_id=job.job_id, ended_ms=1795995150_000)
+    requeued = replace(other, job_id=job.job_id, state="REQUEUED")
+    (found,) = told_apart([job], [other, earlier, requeued])
+    assert (found.elapsed_ms, found.is_rest, found.key) == (40_000, False, job.key)
+
+
+def test_each_size_of_a_job_that_was_resized_twice_has_its_own_time() -> None:
+    first = read(RESIZED.format("RESIZING", 1795995147, 1795995154))
+    second = read(RESIZED.format("RESIZING", 1795995154, 1795995164).replace("|||5|", "|||15|"))
+    third = read(RESIZED.format("COMPLETED", 1795995164, 1795995189).replace("|||5|", "|||40|"))
+    assert [r.elapsed_ms for r in told_apart([third, second], [first])] == [25_000, 10_000]
 
 
 def test_rest_has_the_energy_of_the_script_with_its_step() -> None:

@@ -130,7 +130,7 @@ def rolled(records: Iterable[Record], sums: Mapping[Key, int], since_ms: int, un
     for r in records:
         if r.started_ms is None or not r.nodes:
             continue
-        begun = max(r.started_ms, r.submitted_ms)
+        begun = r.submitted_ms if r.is_rest else r.started_ms
         whole = r.ended_ms is not None and since_ms <= begun and r.ended_ms <= until_ms
         inside = r.elapsed_ms if whole else min(r.ended_ms or until_ms, until_ms) - max(begun, since_ms)
         length = max(inside, 0) // SECOND_MS

@@ -151,7 +151,7 @@ def record(one: Element) -> Record:
         eligible_ms=words.instant_ms(times.get("eligible")),
         started_ms=started,
         ended_ms=words.instant_ms(times.get("end")),
-        elapsed_ms=words.elapsed_ms(times.get("elapsed"), submitted, started),
+        elapsed_ms=words.count(times.get("elapsed")) * 1000,
         limit_ms=words.minutes_ms(times.get("limit")),
         nodes=placed,
         asked=tres.listed(resources.get("requested")),

@@ -13,7 +13,7 @@ from typing import Final
 
 from fabrique.core.errors import FabriqueError
 from fabrique.engines import records
-from fabrique.engines.slurm import batch, folder
+from fabrique.engines.slurm import batch, folder, resized
 from fabrique.engines.slurm.files.render import held_by_owner
 from fabrique.engines.slurm.folder import Answering, Folder
 from fabrique.engines.slurm.model import (
@@ -81,9 +81,13 @@ class OwnDoor:
         with Answering():
             return self._known(self.transport.records(jobs=jobs)[0]) if jobs else []
 
-    def _known(self, found: Iterable[Record]) -> list[Record]:
-        """With their true names, and, where they have an energy, whether they had their nodes to themselves."""
-        vouched = map(self._sight.vouched, found)
+    def _known(self, found: Sequence[Record]) -> list[Record]:
+        """With the time that each ran itself, their true names, and, where they have an energy, whether they had their
+        nodes to themselves. What a job ran before a resize may have ended long before all that was found.
+        """
+        asked = resized.unexplained(found)
+        beside = self.transport.records(jobs=asked)[0] if asked else ()
+        vouched = map(self._sight.vouched, resized.told_apart(found, beside))
         return [replace(r, exclusive=self._sight.alone(r)) if r.energy_mj and r.nodes else r for r in vouched]
 
     def hold(self, intents: Sequence[str]) -> None:

@@ -140,7 +140,7 @@ class Record:
     eligible_ms: int | None = None
     started_ms: int | None
     ended_ms: int | None
-    elapsed_ms: int  # whole seconds, as Slurm counts it; of the rest of a resized job, those since the resize
+    elapsed_ms: int  # whole seconds, as Slurm counts it; `resized.told_apart` leaves a rest those since the resize
     limit_ms: int | None = None
     nodes: tuple[str, ...] = ()
     asked: Tres = Tres()
@@ -156,12 +156,13 @@ class Record:
     cancelled_by: str = ""  # the uid or name Slurm gives
     comment: str = ""
     admin_comment: str = ""
+    clock_set_back: bool = False  # the controller's, between submission and start
     raw: bytes = b""
 
     @property
     def is_rest(self) -> bool:
-        """Whether it is what was left of a job that was resized while it ran."""
-        return self.started_ms is not None and self.started_ms < self.submitted_ms
+        """Whether it is what was left of a job that was resized while it ran: it begins at its submission."""
+        return self.started_ms is not None and self.started_ms < self.submitted_ms and not self.clock_set_back
 
     @property
     def key(self) -> str:

@@ -173,7 +173,7 @@ def record(row: Row, raw: bytes) -> Record:
         eligible_ms=words.instant_ms(row["Eligible"]),
         started_ms=started,
         ended_ms=words.instant_ms(row["End"]),
-        elapsed_ms=words.elapsed_ms(row["ElapsedRaw"], submitted, started),
+        elapsed_ms=words.count(row["ElapsedRaw"]) * 1000,
         limit_ms=words.minutes_ms(row["TimelimitRaw"]),
         nodes=names.nodes("" if row["NodeList"] == "None assigned" else words.text(row["NodeList"])),
         asked=tres.read(row["ReqTRES"]),

@@ -107,14 +107,6 @@ def instant_ms(value: object) -> int | None:
     return seconds * 1000
 
 
-def elapsed_ms(seconds: object, submitted_ms: int, started_ms: int | None) -> int:
-    """How long a run lasted. What is left of a job that was resized while it ran is another record of it: submitted at
-    the resize, and started, by Slurm's word, when the whole job was. What it ran before, the other record has.
-    """
-    earlier = 0 if started_ms is None else max(submitted_ms - started_ms, 0)
-    return max(count(seconds) * 1000 - earlier, 0)
-
-
 def needed(value: int | None, name: str) -> int:
     if value is None:
         raise ValueError(f"no {name}")
