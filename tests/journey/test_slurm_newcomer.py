@@ -75,6 +75,24 @@ def test_an_unchanged_script_is_held_explained_run_and_charged(slurm_hub: SlurmH
     assert "digits" in project and str(job) in page
 
 
+def test_tasks_behind_their_arrays_bound_are_counted_and_start_as_others_end(slurm_hub: SlurmHub) -> None:
+    hub, began = slurm_hub, time.time()
+    alice, _ = hub.users
+    with hub.operating():
+        array = hub.sbatch(alice, "-a", "1-5%2", "--gres=gpu:1", "-t", "1", script="sleep 4")
+        tasks = [f"{array}_{n}" for n in range(1, 6)]
+        until(lambda: [hub.shown(task, "State") for task in tasks[:2]] == ["RUNNING"] * 2, 30, hub.log)
+        queue = hub.answer("queue", who=alice)
+        waiting = {job["outside_id"]: job["reason"]["code"] for job in queue["jobs"] if job["state"] == "pending"}
+        assert (queue["waiting"], waiting) == (3, dict.fromkeys(tasks[2:], "wait.array"))
+        assert hub.answer("why", tasks[4], who=alice)["reason"]["code"] == "wait.array"
+        hub.assert_books_are_sacct_s(began, 5)
+    starts = sorted((row["Start"], row["End"]) for row in hub.sacct(began))
+    assert all(
+        later[0] >= min(one[1], other[1]) for one, other, later in zip(starts, starts[1:], starts[2:], strict=False)
+    )
+
+
 def test_interactive_work_is_let_in_or_refused_at_once_with_a_sentence(slurm_hub: SlurmHub) -> None:
     hub, began = slurm_hub, time.time()
     alice, _ = hub.users
