@@ -260,6 +260,22 @@ def test_tasks_behind_their_arrays_bound_are_counted_and_hold_no_room(bench: Clu
     assert list(bench.slurm.shown) == [*(handle_of(array, task) for task in (2, 3)), bench.slurm.queue[9].handle]
 
 
+def test_tasks_that_were_released_are_taken_back_when_their_owner_lowers_the_bound(bench: ClusterBench) -> None:
+    """Slurm would not start them, and their watts and hours are others' meanwhile."""
+    array = bench.slurm.sbatch(7, array_id=7, task_ids=(1, 2, 3), tasks=3, tasks_at_once=3)
+    bench.turn()
+    assert bench.slurm.released == [handle_of(array, task) for task in (1, 2, 3)]
+    recalled: list[str] = []
+    bench.slurm.hold = lambda intents: recalled.extend(intents)  # type: ignore[method-assign]
+    whole = held(bench)
+    changed(bench, 7, tasks_at_once=1)
+    bench.turn()
+    bench.turn()
+    assert sorted(set(recalled)) == [handle_of(array, task) for task in (2, 3)]
+    assert [bench.row(f"7_{task}").status for task in (1, 2, 3)] == ["starting", "pending", "pending"]
+    assert bench.row("7_3").reason["code"] == "wait.array" and held(bench) == whole // 3 and verify().ok
+
+
 def test_a_task_of_an_open_array_is_held_before_those_behind_its_bound(bench: ClusterBench) -> None:
     """Let through while the hub was silent: Slurm starts no more of them than the bound."""
     array = bench.slurm.sbatch(7, array_id=7, task_ids=(1, 2, 3), tasks=3, tasks_at_once=1, priority=50)
