@@ -76,22 +76,16 @@ def connect(
     as_root = os.geteuid() == 0
     if as_root and (run_as or (before.run_as if before else None)) == "own":
         raise FabriqueError("cluster.root")
-    more = {
-        "run_as": run_as,
-        "door": "closed" if closed else None,
-        "runs": str(runs.absolute()) if runs else None,
+    options: dict[str, object] = {
+        "bin": _absolute(binaries), "transport": transport, "rest_url": rest_url, "rest_key": _absolute(rest_key),
+        "rest_user": rest_user, "run_as": run_as, "door": "closed" if closed else None, "runs": _absolute(runs),
         "look_ahead_s": look_ahead,
-    }
-    named = {name: value for name, value in more.items() if value is not None}
+    }  # fmt: skip
+    named = {name: value for name, value in options.items() if value is not None}
     named_kinds = kinds_of(kind or ())
-    programs = binaries or (Path(before.bin) if before else connecting.BINARIES)
     asked = connecting.Asked(
         conf=conf.absolute(),
-        binaries=programs.absolute(),
-        transport=transport or "commands",
-        rest_url=rest_url,
-        rest_key=rest_key.absolute() if rest_key else None,
-        rest_user=rest_user,
+        binaries=(binaries or (Path(before.bin) if before else connecting.BINARIES)).absolute(),
         kinds={**connect_again.kinds_in(before), **named_kinds},
         cap_w=cap_w,
         more={"run_as": "login" if as_root else "own", **named},
@@ -99,9 +93,7 @@ def connect(
     found = connecting.describe(desk.here, asked)
     changed: Sequence[Difference] | None = None
     if before is not None:
-        options: dict[str, object] = {"bin": binaries, "transport": transport, "rest_url": rest_url, "cap_w": cap_w}
-        options |= {"rest_key": rest_key, "rest_user": rest_user}
-        given = {"conf", *named, *(name for name, value in options.items() if value is not None)}
+        given = {"conf", *named, *(() if cap_w is None else ("cap_w",))}
         cluster = connect_again.kept(before, found.cluster, given, found.longest, named_kinds)
         found, changed = replace(found, cluster=cluster), connect_again.differences(before, cluster)
     if not dry_run:
@@ -130,6 +122,10 @@ def login(
         return output.document({"person": str(person.id), "login": person.login})
     output.line(desk.say.text("{person} is {login} on the cluster.", person=str(person), login=person.login or "–"))
     return output.hint("→", desk.command("slurm apply"))
+
+
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else str(path.absolute())
 
 
 def kinds_of(given: Sequence[str]) -> Mapping[str, str]:

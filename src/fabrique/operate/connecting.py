@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from fabrique.apps.this_hub import ThisHub, forget
 from fabrique.core.catalogue import DeviceKind
@@ -36,10 +36,6 @@ class Asked:
 
     conf: Path
     binaries: Path = BINARIES
-    transport: Literal["commands", "rest"] = "commands"
-    rest_url: str | None = None
-    rest_key: Path | None = None
-    rest_user: str | None = None
     kinds: Mapping[str, str]
     cap_w: int | None = None
     more: Mapping[str, Any]  # other fields of `Cluster`, by their names
@@ -79,10 +75,6 @@ def describe(here: ThisHub, asked: Asked) -> Described:
         "cap_basis": "assumed",
         "conf": str(asked.conf),
         "bin": str(asked.binaries),
-        "transport": asked.transport,
-        "rest_url": asked.rest_url,
-        "rest_key": str(asked.rest_key) if asked.rest_key else None,
-        "rest_user": asked.rest_user,
         "licence_w": LICENCE_W,
         "partitions": partitions,
     }
