@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from fabrique.cli.slurm_connect import kinds_of
 from fabrique.core.booking import pool_account
 from fabrique.core.errors import FabriqueError
 from fabrique.core.units import unit
-from fabrique.engines.slurm.discover import Sort, named_once
+from fabrique.engines.slurm.discover import Sort, named_once, sorts
+from fabrique.engines.slurm.model import Node, Tres
 from fabrique.operate import connect_again, connecting, founding
 
 DATA = Path(__file__).parents[1] / "data" / "slurm" / "22.05"
@@ -123,6 +125,25 @@ def test_a_cluster_that_does_not_answer_changes_nothing(here: Any, tmp_path: Pat
     mute.chmod(0o755)
     with pytest.raises(FabriqueError, match=r"engine\.garbage"):
         connecting.describe(here, asked(tmp_path))
+
+
+def test_nodes_that_are_alike_and_share_a_partition_count_as_one_sort() -> None:
+    """Some of them lie in a partition more: what goes to the larger may run on all of them."""
+
+    def nodes(count: int, *partitions: str, gpus: int = 8) -> list[Node]:
+        total = Tres(cores=96, memory_mb=1_000, gpus={"h100": gpus} if gpus else {})
+        return [
+            Node(name=f"{partitions}{gpus}{i}", state="IDLE", partitions=partitions, total=total) for i in range(count)
+        ]
+
+    found = sorts([*nodes(2, "debug", "gpu"), *nodes(6, "gpu", "flex"), *nodes(3, "gpu", gpus=0), *nodes(1, "lone")])
+    assert [(s.partitions, s.nodes, s.gpus) for s in found] == [
+        (("gpu", "flex", "debug"), 8, 8), (("lone",), 1, 8), (("gpu",), 3, 0),
+    ]  # fmt: skip
+    (joined,) = sorts([*nodes(1, "a"), *nodes(2, "b"), *nodes(1, "b", "a"), *nodes(1, "b", "c")])
+    assert (joined.partitions, joined.nodes) == (("b", "a", "c"), 5)
+    large = [replace(node, total=replace(node.total, memory_mb=2_000)) for node in nodes(2, "gpu", "bigmem")]
+    assert [s.partitions for s in sorts([*large, *nodes(6, "gpu")])] == [("gpu",), ("gpu", "bigmem")]
 
 
 def test_a_partition_over_nodes_of_two_sorts_counts_with_the_larger() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -75,17 +75,33 @@ def _shown(conf: Path, binaries: Path, *what: str) -> list[str]:
 
 
 def sorts(nodes: Iterable[Node]) -> list[Sort]:
-    """Nodes by what they are, the most numerous first. A node of several types of GPU counts by the first of them."""
+    """Nodes by what they are, the most numerous first. A node of several types of GPU counts by the first of them.
+
+    Nodes that are alike, of which some lie in a partition more, are of one sort: what goes to the larger may use all.
+    """
     groups: dict[tuple[tuple[str, ...], int, str, int], list[Node]] = defaultdict(list)
     for node in nodes:
         gpu, gpus = _gpus(node.total.gpus)
         groups[node.partitions, node.total.cores, gpu, gpus].append(node)
-    found = [
-        Sort(partitions, len(own), cores, min(n.total.memory_mb for n in own), gpu, gpus)
-        for (partitions, cores, gpu, gpus), own in groups.items()
-        if partitions and cores
-    ]
+    found: list[Sort] = []
+    for (partitions, cores, gpu, gpus), own in sorted(groups.items(), key=lambda group: -len(group[1])):
+        if partitions and cores:
+            memory_mb = min(n.total.memory_mb for n in own)
+            found = _joined(found, Sort(partitions, len(own), cores, memory_mb, gpu, gpus))
     return sorted(found, key=lambda s: (-s.nodes * max(s.gpus, 1), s.partitions))
+
+
+def _joined(found: Sequence[Sort], new: Sort) -> list[Sort]:
+    """`new` with all that are as it and share a partition with it, the most numerous first; the others as they are."""
+    same = [one for one in found if _is_as(one, new) and set(one.partitions) & set(new.partitions)]
+    whole = [*sorted(same, key=lambda s: -s.nodes), new]
+    names = dict.fromkeys(name for one in whole for name in one.partitions)
+    joined = replace(new, partitions=tuple(names), nodes=sum(one.nodes for one in whole))
+    return [*(one for one in found if one not in same), joined]
+
+
+def _is_as(one: Sort, other: Sort) -> bool:
+    return replace(one, partitions=other.partitions, nodes=other.nodes) == other
 
 
 def named_once(found: Iterable[Sort]) -> tuple[list[Sort], list[str]]:
