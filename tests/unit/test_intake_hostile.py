@@ -218,6 +218,21 @@ def test_what_slurm_keeps_for_a_reason_of_its_own_takes_no_room_for_long(bench: 
     assert verify().ok
 
 
+def test_what_slurm_itself_holds_is_not_let_go_again_turn_after_turn(bench: ClusterBench) -> None:
+    """More devices than a node has: Slurm sets its priority to zero, and would as often as the hub lets it go."""
+    whole = {"asked": Tres(cores=4, nodes=2, gpus={"": 8})}
+    first, other = bench.slurm.sbatch(1, **whole), bench.slurm.sbatch(2, **whole)
+    bench.turn()
+    changed(bench, 1, reason="BadConstraints", priority=0)
+    bench.turn()
+    bench.turn(9_000)
+    assert bench.slurm.released == [first.handle]
+    bench.turn(2_000)
+    assert bench.slurm.released == [first.handle, other.handle]
+    bench.turn()
+    assert bench.row("1").reason["code"] == "wait.cluster"
+
+
 @pytest.mark.parametrize("why", ["Resources", "Priority", "Licenses", ""])
 def test_what_waits_for_room_keeps_its_place(bench: ClusterBench, why: str) -> None:
     job = bench.slurm.sbatch(1)

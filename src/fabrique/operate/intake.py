@@ -115,7 +115,7 @@ class Intake:
             if one.started_ms is not None and handle not in counted:
                 taken.running.append((row, one))
             elif one.started_ms is None and one.held and handle in counted:
-                if handle not in taken.changed and _waits_for_us(one.spec):
+                if handle not in taken.changed and _waits_for_us(one.spec) and handle not in self._stuck:
                     taken.held.append(handle)
             elif one.started_ms is None and not one.held and handle not in counted and one.spec.awaits != "array":
                 taken.loose.append(handle)
@@ -266,7 +266,8 @@ def _waits_for_us(spec: JobSpec) -> bool:
 
 
 def _is_kept(job: QueuedJob) -> bool:
-    return not job.held and bool(job.reason) and job.reason.split(",")[0] not in _ITS_TURN and not job.dependency
+    """What no node can ever run, Slurm holds itself: let go again, it would be held again, turn after turn."""
+    return bool(job.reason) and job.reason.split(",")[0] not in _ITS_TURN and not job.dependency
 
 
 def _asks_more(before: JobSpec, now: JobSpec) -> bool:
