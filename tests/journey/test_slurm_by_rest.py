@@ -51,5 +51,5 @@ def test_a_daemon_that_dies_and_comes_back(hub: SlurmHub) -> None:
         lab.start_rest()
         stream.some(3)
         books = hub.assert_books_are_sacct_s(stream.began, stream.sent, 60)
-    assert [run["reason"] for run in books.runs if run["job"] == str(runs)] == ["end.preempted", "end.completed"]
+    assert [run["reason"] for run in books.runs if run["job"] == str(runs)] == ["end.requeued", "end.completed"]
     assert books.by_status == {"completed": stream.sent}

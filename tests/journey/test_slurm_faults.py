@@ -78,7 +78,7 @@ def test_a_dead_controller_a_dead_node_and_hands_behind_our_back(slurm_hub: Slur
     by_job = {job: [run for run in books.runs if run["job"] == str(job)] for job in stream.ids}
     assert [run["reason"] for run in by_job[stays_dead]] == ["end.node-failed"]
     assert [run["reason"] for run in by_job[dies]] == ["end.node-failed", "end.completed"]
-    assert [run["reason"] for run in by_job[runs]] == ["end.preempted", "end.completed"]
+    assert [run["reason"] for run in by_job[runs]] == ["end.requeued", "end.completed"]
     assert [run["reason"] for run in by_job[ends]] == ["end.cancelled"]
     assert [run for run in by_job[waits] + by_job[released] if run["charged"]] == []
     failed = [run for run in books.runs if run["reason"] == "end.node-failed"]

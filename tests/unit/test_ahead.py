@@ -59,6 +59,7 @@ def test_what_is_next_waits_at_the_engine(full: ClusterBench) -> None:
     full.slurm.starts(3, full.now)
     full.turn()
     assert full.status(full.row("3")) == "running"
+    assert full.row("3").reason["code"] == "place.only"  # it waits for nothing any more
     assert not ahead.is_ahead(Run.objects.get(pk=run.pk))
     assert verify().ok
 
@@ -70,6 +71,7 @@ def test_its_turn_comes_before_it_has_started(full: ClusterBench) -> None:
     full.turn()
     assert full.slurm.released[-1] == job.handle  # above all that is only early
     assert not ahead.is_ahead(full.row("3").runs.get())
+    assert full.row("3").reason["code"] == "place.only"
     assert Run.objects.filter(state=RunState.PLANNED).count() == 1
 
 

@@ -69,6 +69,7 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "end.memory": ("limit_mb",),
     "end.output": ("limit_bytes",),
     "end.preempted": (),
+    "end.requeued": (),
     "end.lost": ("last_seen",),
     "end.node-failed": (),
     "end.not-started": ("error",),

@@ -74,6 +74,7 @@ SENTENCES: Final[dict[str, str]] = {
     "end.memory": msg("It was stopped for using more than its {limit_mb} of memory."),
     "end.output": msg("It was stopped for writing more than its {limit_bytes} of output."),
     "end.preempted": msg("It gave way to work that comes first, and waits again."),
+    "end.requeued": msg("It was put back into the cluster's queue before its end, and waits again."),
     "end.lost": msg("The engine no longer knows it; it was last seen on {last_seen}."),
     "end.lost?last_seen": msg("The engine no longer knows it; it was never seen running."),
     "end.node-failed": msg("Its node died under it."),

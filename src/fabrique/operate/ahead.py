@@ -13,7 +13,7 @@ from typing import Final
 from django.db import transaction
 
 from fabrique.apps import in_bulk
-from fabrique.apps.jobs import cycle
+from fabrique.apps.jobs import cycle, settlement
 from fabrique.apps.jobs.models import Intent, Job, Run, RunState
 from fabrique.apps.ledger import services as ledger
 from fabrique.core.admission.plan import Plan, Wait
@@ -40,6 +40,7 @@ def promote(runs: Sequence[Run]) -> None:
     for run in runs:
         run.bound = {k: v for k, v in run.bound.items() if k != MARK}
     in_bulk.rewrite(runs, ["bound"])
+    settlement.placed(runs)
 
 
 def recall(runs: Collection[Run], epoch: int, *, now: int) -> None:

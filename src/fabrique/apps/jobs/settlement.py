@@ -84,6 +84,18 @@ def observe(sights: Sequence[tuple[Run, Seen]], *, now: int) -> None:
     for run in begun:
         if run.job.status in _EARLY:
             run.job.status = JobState.RUNNING.value
+    placed(begun)
+
+
+def placed(runs: Sequence[Run]) -> None:
+    """Of those that were admitted ahead of their turn, and have begun or may: they wait for nothing any more."""
+    waited: dict[str, list[int]] = {}
+    for run in runs:
+        if str(run.job.reason.get("code")).startswith("wait."):
+            waited.setdefault(run.partition, []).append(run.job_id)
+            run.job.reason = reason("place.only", partition=run.partition).as_json()
+    for partition, jobs in waited.items():
+        Job.objects.filter(pk__in=jobs).update(reason=reason("place.only", partition=partition).as_json())
 
 
 # --- runs that are over ------------------------------------------------------------------------------------------
@@ -238,6 +250,8 @@ def _at(frozen: Frozen, mg_per_kwh: int) -> Frozen:
 def why_ended(end: EndState, seen: Seen, run: Run) -> Reason:
     if end is EndState.NOT_STARTED and seen.interpreter:
         return reason("end.no-interpreter", interpreter=seen.interpreter)
+    if end is EndState.PREEMPTED and run.handle and "preempt" not in str(run.reason.get("code")):  # not our doing
+        return reason("end.requeued")
     spec = run.job.spec
     params: dict[EndState, dict[str, object]] = {
         EndState.FAILED: {"exit_code": seen.exit_code},
