@@ -95,7 +95,7 @@ The cluster {lab.cluster} runs: {len(lab.nodes)} nodes, partitions gpu and flex.
     fabrique apply{asks}    # ask for time; it ends with the project's name
 {login}    fabrique slurm apply    # the project becomes an account of the same name
     {as_them}sbatch -D /tmp -t 5 -A PROJECT --gres=gpu:1 --wrap 'sleep 60'
-    squeue --Format=JobID,State,Comment:80
+    squeue --Format=JobArrayID,State,Comment:80
     fabrique{person} queue
     fabrique{person} why JOBID
 """

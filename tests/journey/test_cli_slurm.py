@@ -115,7 +115,9 @@ def test_install_check_and_a_file_that_is_not_ours(home: Home, on_slurm: Path) -
         file.write("-- by hand\n")
     changed = home.run("slurm", "install", "--check")
     assert (changed.returncode, "job_submit.lua (changed)" in changed.stderr) == (5, True)
-    assert "fabrique-prolog (mode)" in changed.stderr
+    assert "fabrique-prolog (other permissions)" in changed.stderr
+    said = home.run("slurm", "install", "--check", "--language", "fr").stderr
+    assert "job_submit.lua (modifié)" in said and "fabrique-prolog (autres droits d’accès)" in said
     assert home.run("slurm", "install", "--json").returncode == 0
     assert home.run("slurm", "install", "--check").returncode == 0
     (on_slurm / "job_submit.lua").write_text("-- the site's own\n")

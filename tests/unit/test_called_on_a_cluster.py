@@ -14,6 +14,7 @@ from fabrique.apps.provision.models import GivenName, NameSort, Place
 from fabrique.apps.provision.services import sbatch_line
 from fabrique.cli.context import Desk
 from fabrique.cli.queue import following, frame
+from fabrique.cli.serve import Teller
 from fabrique.cli.shared import Call
 from fabrique.core.errors import FabriqueError
 from fabrique.engines.slurm.model import Tres
@@ -72,6 +73,17 @@ def test_a_job_that_another_waits_behind_is_called_as_the_cluster_does(bench: Cl
     bench.turn()
     assert bench.row("92").reason == {"code": "wait.behind", "job": "91"}
     assert "91" in bench.slurm.shown[bench.row("92").handle]
+
+
+def test_the_loop_says_which_job_starts_as_squeue_does(bench: ClusterBench, capsys: pytest.CaptureFixture[str]) -> None:
+    n = bench.submit(accelerators="1", kinds="h100-sxm").number
+    bench.slurm.sbatch(n, array_id=n, task_ids=(4,))
+    desk = Desk(Call(), bench.here, Speaker("en"))
+    turn = bench.turn()
+    assert bench.row(f"{n}_4").number in turn.started
+    Teller(desk).tell(turn)
+    said = capsys.readouterr().out
+    assert f"Job {n}_4 starts." in said and f"Job job:{n} starts." in said
 
 
 def test_the_queue_and_its_hint_call_a_job_as_squeue_does(bench: ClusterBench) -> None:

@@ -12,6 +12,7 @@ from fabrique.apps.jobs.models import Job
 from fabrique.engines.slurm.files.render import HELD
 from fabrique.engines.slurm.model import Node, Tres
 from fabrique.operate.why import why
+from fabrique.portal import glance, metrics
 
 pytestmark = pytest.mark.django_db
 
@@ -61,3 +62,14 @@ def test_a_partition_on_our_nodes_that_nobody_knows_is_said_once(
     bench.slurm.machines = [up]
     bench.turn(10_000)
     assert caplog.text.count("debug") == 2
+
+
+def test_what_is_away_is_shown_as_such_and_not_as_free(bench: ClusterBench) -> None:
+    up = Node(name="n1", state="IDLE", partitions=("gpu", "flex"), total=Tres(32, 100_000, 0, {"": 4}))
+    bench.slurm.machines = [up, replace(up, name="n2", state="DOWN")]
+    bench.slurm.sbatch(1, asked=Tres(cores=4, nodes=1, gpus={"": 3}))
+    bench.turn()
+    found = {d.kind: (d.used, d.down, d.free) for d in glance.glance(bench.here, now=bench.now).devices}
+    assert found == {"h100-sxm": (3_000, 4_000, 1_000), "local-core": (4_000, 32_000, 28_000)}
+    told = {s.labels["kind"]: s.value for m in metrics.devices(bench.here, []) for s in m.samples if "down" in s.name}
+    assert told == {"h100-sxm": 4, "local-core": 32}

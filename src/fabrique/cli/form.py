@@ -154,8 +154,13 @@ def values(desk: Desk, mode: Mode, field: Field) -> str:
         return "2026-11-21"
     if field.id == "hours":
         return "; ".join(_hours(desk, mode))
-    bounds = [desk.say.number(b) for b in (field.least, field.most) if b is not None]
-    return " … ".join(bounds) if field.kind == "integer" else ""
+    return _between(desk, field.least, field.most) if field.kind == "integer" else ""
+
+
+def _between(desk: Desk, least: int | None, most: int | None) -> str:
+    """`1 … 2,000`; where one end is open, nothing stands there."""
+    ends = ("" if bound is None else desk.say.number(bound) for bound in (least, most))
+    return " … ".join(ends).strip() if (least, most) != (None, None) else ""
 
 
 def _hours(desk: Desk, mode: Mode) -> Iterator[str]:
@@ -164,8 +169,7 @@ def _hours(desk: Desk, mode: Mode) -> Iterator[str]:
 
     for kind, unit in sorted(desk.here.units.items()):
         size = mode.size(device_of(unit))
-        least = desk.say.number(size.least or 1)
-        yield f"{kind}: {least} … {'' if size.most is None else desk.say.number(size.most)}".rstrip()
+        yield desk.say.text("{name}: {value}", name=kind, value=_between(desk, size.least or 1, size.most))
 
 
 def rows(desk: Desk, mode: Mode) -> Iterator[tuple[str, str, str]]:

@@ -85,7 +85,7 @@ def when(desk: Desk, q: Queued) -> str:
         return say.text("starts by {time}", time=_moment(desk, q.starts[1]))
     if q.ends_by_ms is not None:
         return say.text("ends by {time}", time=_moment(desk, q.ends_by_ms))
-    return say.text("not known") if q.waits else ""
+    return say.text("not known yet") if q.waits else ""
 
 
 def _moment(desk: Desk, ms: int) -> str:

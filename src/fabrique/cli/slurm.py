@@ -44,6 +44,12 @@ VALUES: Final = {
     "closed": msg("closed"),
     "half": msg("half closed"),
 }
+DIFFERS: Final = {
+    "missing": msg("missing"),
+    "changed": msg("changed"),
+    "foreign": msg("not the hub's"),
+    "mode": msg("other permissions"),
+}
 LEFT: Final = {
     "outside": msg("The account {name} stands below {where}, outside the hub's: it is left as it is."),
     "stranger": msg("The account {name}, below {where}, is not the hub's: it is left as it is."),
@@ -140,7 +146,8 @@ def install(
     if check:
         found = cluster_files.compare(desk.here, desk.person, into, nodes, now=desk.now)
         if found:
-            raise FabriqueError("provision.files", files=[f"{d.name} ({d.why})" for d in found])
+            told = [(d.name, d.why if call.json else desk.say.text(DIFFERS[d.why])) for d in found]
+            raise FabriqueError("provision.files", files=[f"{name} ({why})" for name, why in told])
         if call.json:
             return output.document({"differences": []})
         return output.line(desk.say.text("The files are what would be generated now."))

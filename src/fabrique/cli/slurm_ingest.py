@@ -26,6 +26,8 @@ app = typer.Typer()
 SINCE = typer.Option("--since", metavar="DATE", help="From this day or instant on.")
 UNTIL = typer.Option("--until", metavar="DATE", help="Up to this day or instant (else now).")
 SHOWN: Final = 50
+TOO_SHORT: Final = msg("no whole hour lies in between.")
+NOT_YET: Final = msg("sreport knows none of these hours.")
 DONE: Final = {
     "booked": msg("Runs that nobody had seen, booked now"),
     "corrected": msg("Runs whose books were corrected"),
@@ -95,11 +97,11 @@ def _rolled(cluster: Cluster, accounting: Accounting, from_ms: int, to_ms: int) 
 
     start, stop = whole_hours(from_ms, to_ms)
     if stop <= start:
-        return [], "no whole hour"
+        return [], TOO_SHORT
     try:
         sums = sreport.by_account(Path(cluster.conf), Path(cluster.bin), cluster.cluster, start, stop)
         if not sums:  # also where the first of these hours is older than the accounting
-            return [], "sreport knows none of these hours"
+            return [], NOT_YET
         return rolled(accounting.records(start, stop)[0], sums, start, stop), ""
     except FabriqueError as error:
         return [], str(error)
@@ -150,6 +152,6 @@ def _tell(desk: Desk, found: Reconciled, rolled: list[Rolled], why: str) -> None
             told = {"account": roll.account, "resource": roll.resource, "rolled": roll.rolled_up_s, "jobs": roll.jobs_s}
             output.line(say.text("{account}, {resource}: sreport has {rolled} s, the jobs {jobs} s.", **told))
     if why:
-        output.line(say.text("Nothing is rolled up to compare with: {why}", why=why))
+        output.line(say.text("Nothing is rolled up to compare with: {why}", why=say.text(why)))
     agreed = say.text("Books and accounting agree to the second.")
     output.line(agreed if found.agrees else say.text("Runs on which they differ: {count}.", count=len(found.off)))

@@ -19,6 +19,9 @@ from fabrique.core.job import MILLI, JobState
 from fabrique.core.reasons import Reason, from_json
 from fabrique.core.units import Unit
 from fabrique.language import Speaker
+from fabrique.language.words import WORDS
+from fabrique.operate import out_of_service
+from fabrique.operate.out_of_service import Away
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
@@ -51,7 +54,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """Devices of one kind, in thousandths; `down` is not offered."""
+    """Devices of one kind, in thousandths; `down` is offered to nobody: out of service, or taken by others' jobs."""
 
     kind: str
     device: str
@@ -80,11 +83,20 @@ class PoolUse:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Jobs that wait for the same reason; `reason` None while no cycle has looked at them."""
+    """Jobs that wait for the same sort of reason; `reason` None while no cycle has looked at them, the first one's
+    where they are not `alike`: then its parameters are not those of all.
+    """
 
     reason: Reason | None
     jobs: int
     first: int
+    alike: bool = True
+
+    @property
+    def group(self) -> str:
+        """The key of what they have in common, among the words of what jobs wait for."""
+        code = self.reason.code if self.reason else ""
+        return code if code in WORDS["waits"] else f"{code.partition('.')[0]}.*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +145,7 @@ def glance(here: ThisHub, *, now: int, language: str = "en") -> Glance:
         buckets=buckets(windows, now - DAY_MS, now, BUCKETS),
         plan=plan(runs, here.base_w, now, now + DAY_MS),
         factor=_factor(here, now),
-        devices=devices(here, runs),
+        devices=devices(here, runs, out_of_service.kept(state.decided) if state else out_of_service.NOTHING),
         pools=pools(here, now=now, language=language),
         waiting=waiting(pending),
         running=sum(r.state == RunState.RUNNING for r in runs),
@@ -186,9 +198,10 @@ def end_of(run: Run) -> int:
     return (run.started_ms or run.planned_ms) + run.walltime_ms
 
 
-def devices(here: ThisHub, runs: Iterable[Run]) -> list[Devices]:
+def devices(here: ThisHub, runs: Iterable[Run], away: Away = out_of_service.NOTHING) -> list[Devices]:
     """What is connected, and how much of it is handed out: to a job of accelerators, the cores beside them too."""
     used: Counter[str] = Counter()
+    down = _down(here, away)
     cores_of = {offer.partition: offer.kind for offer in here.offers if offer.device == "core"}
     for run in runs:
         used[run.kind] += run.share_milli
@@ -198,8 +211,19 @@ def devices(here: ThisHub, runs: Iterable[Run]) -> list[Devices]:
     found = []
     for kind, device in sorted(here.devices.items(), key=lambda item: (item[1] == "core", item[0])):
         vendor = here.connected.vendors.get(kind, "")
-        found.append(Devices(kind, device, vendor, here.count(kind) * 1000, used[kind]))
+        found.append(Devices(kind, device, vendor, here.count(kind) * 1000, used[kind], down[kind]))
     return found
+
+
+def _down(here: ThisHub, away: Away) -> Counter[str]:
+    """By kind, in thousandths, what the loop knew to be away when it decided last."""
+    sorts = {(offer.partition, offer.kind): offer.device for offer in here.offers}
+    down: Counter[str] = Counter()
+    for block in away.blocks:
+        for (partition, kind), device in sorts.items():
+            if partition == block.partition:
+                down[kind] += block.milli_cores if device == "core" else block.milli_devices
+    return down
 
 
 def pools(here: ThisHub, *, now: int, language: str = "en") -> list[PoolUse]:
@@ -232,15 +256,17 @@ def _assumed_shares(here: ThisHub) -> set[str]:
 
 
 def waiting(pending: Iterable[tuple[int, Mapping[str, object]]]) -> list[Waiting]:
-    """Jobs by the code of their reason, the most common first; the first job's own parameters are said."""
+    """Jobs by the code of their reason, the most common first."""
     first: dict[str, tuple[Reason | None, int]] = {}
+    differ: set[str] = set()
     count: Counter[str] = Counter()
     for number, stored in pending:
         why = _reason(stored)
         code = why.code if why else ""
-        first.setdefault(code, (why, number))
+        if first.setdefault(code, (why, number))[0] != why:
+            differ.add(code)
         count[code] += 1
-    return [Waiting(first[code][0], n, first[code][1]) for code, n in count.most_common()]
+    return [Waiting(first[code][0], n, first[code][1], code not in differ) for code, n in count.most_common()]
 
 
 def _reason(stored: Mapping[str, object]) -> Reason | None:

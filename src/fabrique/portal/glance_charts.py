@@ -81,19 +81,19 @@ def carbon(glance: Glance, speaker: Speaker) -> Chart | None:
 
 
 def accelerators(found: Sequence[Devices], speaker: Speaker) -> Chart:
-    """Used, free and down, one bar a kind."""
+    """Used, free and unavailable, one bar a kind."""
     bars = []
     for d in found:
         colour = VENDOR_COLOURS.get(d.vendor, 4)
         parts = [
             Part(_("in use"), d.used / 1000, colour),
             Part(_("free"), d.free / 1000, colour, faint=True),
-            Part(_("down"), d.down / 1000, None),
+            Part(_("unavailable"), d.down / 1000, None),
         ]
         name = " ".join(filter(None, (speaker.word("vendor", d.vendor) if d.vendor else "", speaker.kind(d.kind))))
         note = f"{speaker.number(d.total / 1000)} {speaker.word('device', d.device)}"
         bars.append(Bar(name[:1].upper() + name[1:], parts, note))
-    head = (_("kind"), _("in use"), _("free"), _("down"), _("in all"))
+    head = (_("kind"), _("in use"), _("free"), _("unavailable"), _("in all"))
     desc = _("How many of the connected devices are in use.")
     return charts.stacked("devices", _("Devices in use"), desc, bars, lambda v: speaker.number(v), head)
 

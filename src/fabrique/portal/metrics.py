@@ -19,6 +19,7 @@ from fabrique.apps.access import queries as access
 from fabrique.apps.energy import queries as energy
 from fabrique.apps.energy.models import Window
 from fabrique.apps.jobs import queries as jobs
+from fabrique.apps.jobs.cycle import hub_state
 from fabrique.apps.jobs.models import FINAL, HubState, Intent, Lease, RecordState, Run, RunState
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.ledger.models import Checkpoint, Entry, Hold
@@ -27,6 +28,7 @@ from fabrique.core.errors import FabriqueError
 from fabrique.core.job import JobState
 from fabrique.core.reasons import REASONS
 from fabrique.core.units import MG, MICRO, MJ, currency_of, device_of, is_money, is_time, kind_of
+from fabrique.operate import out_of_service
 from fabrique.portal import glance
 
 ALIVE: Final = tuple(s.value for s in JobState if s.value not in FINAL)
@@ -113,7 +115,8 @@ def _by_reason(here: ThisHub) -> Samples:
 
 
 def devices(here: ThisHub, runs: Sequence[Run]) -> Iterator[Metric]:
-    found = [((d.kind, d.device, d.vendor), d) for d in glance.devices(here, runs)]
+    away = out_of_service.kept(hub_state().decided)
+    found = [((d.kind, d.device, d.vendor), d) for d in glance.devices(here, runs, away)]
     there = GaugeMetricFamily(
         "fabrique_devices",
         "Devices that are connected: accelerators, cores, QPUs.",

@@ -74,7 +74,7 @@ def cancel(job: Job, person: Person, *, now: int) -> Job:
     related = relations(person, project=job.project, now=now)
     rights.require(person, "job.cancel", now=now, relations=related, subject=job.project.code)
     if job.status in FINAL:
-        raise FabriqueError("job.state", job=job.number, state=job.status)
+        raise FabriqueError("job.state", job=job.called, state=job.status)
     job.cancel_ms = job.cancel_ms or now
     if job.status == JobState.PENDING.value:
         job.status, job.reason = JobState.CANCELLED.value, reason("end.cancelled").as_json()
