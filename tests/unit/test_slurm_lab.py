@@ -151,6 +151,22 @@ def test_where_the_system_gives_out_every_port_one_is_found_still(
     assert ports.LOWEST <= ports.free(12) < ports.HIGHEST
 
 
+@pytest.mark.parametrize("stands", ["down psu failed", "drain psu failed"])
+def test_a_node_that_was_set_aside_does_not_keep_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stands: str
+) -> None:
+    """Somebody takes a node out of service and starts the cluster again: it stays out, and the rest is there."""
+    lab = SlurmLab(tmp_path / "lab", nodes=2)
+    said = [f"gpu01 idle none\ngpu02 {stands}\n"]
+    monkeypatch.setattr(lab, "run", lambda *_, **__: subprocess.CompletedProcess((), 0, said[0], ""))
+    lab.wait_for_nodes(0.3, set_aside=True)
+    with pytest.raises(LabError):
+        lab.wait_for_nodes(0.3)
+    said[0] = "gpu01 idle none\ngpu02 down* Not responding\n"  # it has not come up yet
+    with pytest.raises(LabError):
+        lab.wait_for_nodes(0.3, set_aside=True)
+
+
 def test_a_path_too_long_for_sockets_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     folder = tmp_path / ("deep" * 20)
     with pytest.raises(LabError, match="too long a path"):

@@ -256,11 +256,11 @@ class SlurmLab:
     def stop_rest(self) -> None:
         self.daemons.stop("slurmrestd")
 
-    def wait_for_nodes(self, seconds: float = 30, *, resume: bool = False) -> None:
+    def wait_for_nodes(self, seconds: float = 30, *, resume: bool = False, set_aside: bool = False) -> None:
         """Until every node takes jobs; those that Slurm itself powers are not waited for.
 
         `resume`: what Slurm drained is put back, as an operator would; a killed controller drains nodes whose jobs it
-        has forgotten.
+        has forgotten. `set_aside`: one that answers, and was taken out of service for a reason, stays so and is there.
         """
         said = [""]
 
@@ -269,7 +269,9 @@ class SlurmLab:
             states = [line.split(" ", 2) for line in said[0].splitlines()]
             for node in {one[0] for one in states if one[1] in ("drain", "drng", "down")} if resume else ():
                 self.run("scontrol", "update", f"nodename={node}", "state=resume", check=False)
-            return {one[0] for one in states if one[1] in ("idle", "mix", "alloc")} >= set(self.nodes)
+            aside = {one[0] for one in states if one[1] in ("drain", "drng", "down") and one[2] != "none"}
+            there = {one[0] for one in states if one[1] in ("idle", "mix", "alloc")}
+            return there | (aside if set_aside else set()) >= set(self.nodes)
 
         try:
             until(all_there, seconds, "every node is there")
@@ -287,7 +289,7 @@ class SlurmLab:
         if self.options.rest:
             self.start_rest()
         if not cloud:
-            self.wait_for_nodes()
+            self.wait_for_nodes(set_aside=True)
 
     def _start_munge(self) -> None:
         at, key = self.folder / "run" / "munge", self.folder / "secrets" / "munge.key"
