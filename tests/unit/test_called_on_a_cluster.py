@@ -12,6 +12,7 @@ from fabrique.apps.people import services as people
 from fabrique.apps.people.models import Role
 from fabrique.apps.provision.models import GivenName, NameSort, Place
 from fabrique.apps.provision.services import sbatch_line
+from fabrique.cli import waiting
 from fabrique.cli.context import Desk
 from fabrique.cli.queue import following, frame
 from fabrique.cli.serve import Teller
@@ -107,3 +108,24 @@ def test_the_queue_and_its_hint_call_a_job_as_squeue_does(bench: ClusterBench) -
     assert following(desk, seen)[1].endswith(f" why {first}")
     jobs.cancel(waits, operator, now=bench.now)
     assert following(desk, queue_for(operator, now=bench.now))[1].endswith(f" why {second}")  # its log is not here
+
+
+def test_why_tells_the_run_before_from_the_wait_of_now(
+    bench: ClusterBench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A requeued job waits, and what ended, and what it cost, is its attempt before."""
+    monkeypatch.setattr(waiting, "at_cluster", lambda desk, job: None)
+    bench.slurm.sbatch(5)
+    bench.turn()
+    bench.slurm.starts(5, bench.now)
+    bench.turn()
+    waiting.tell(Desk(Call(), bench.here, Speaker("en")), bench.row("5"))
+    assert "Attempt before" not in capsys.readouterr().out
+    bench.slurm.ends(5, bench.now + 10_000, cause="preempted")
+    bench.slurm.sbatch(5, submitted_ms=T0 + 20_000, priority=0, dependency="afterok:4")
+    bench.turn(20_000)
+    bench.turn()
+    assert bench.row("5").status == "pending"
+    waiting.tell(Desk(Call(), bench.here, Speaker("en")), bench.row("5"))
+    said = capsys.readouterr().out
+    assert said.index("Attempt before") < said.index("Started") < said.index("Ended")

@@ -374,13 +374,16 @@ def test_a_job_by_a_cluster_s_own_door_is_found_by_its_name_there(desk: Any) -> 
 def test_one_that_a_cluster_put_back_is_not_told_that_nothing_was_charged(desk: Any) -> None:
     client, here = desk.client("pi"), f"/jobs/{desk.job.number}"
     assert "nothing is charged" in text(client.get(here))
-    Run.objects.create(
+    run = Run.objects.create(
         job=desk.job, engine="lab", partition="gpu", kind="h100-sxm", unit="acc-ms:h100-sxm", state="ended", attempt=1,
         share_milli=1000, hold=desk.job.key, planned_ms=1, started_ms=2, ended_ms=3, bound={},
         reason=reason("end.requeued").as_json(),
     )  # fmt: skip
     said = text(client.get(here))
     assert "nothing more is charged" in said and "It has not started" not in said
+    Run.objects.filter(pk=run.pk).update(state="abandoned", started_ms=None)  # Slurm never started it
+    said = text(client.get(here))
+    assert "nothing is charged" in said and "since it started" not in said
 
 
 def test_the_first_page_says_of_jobs_that_ask_for_different_things_what_they_have_in_common(desk: Any) -> None:

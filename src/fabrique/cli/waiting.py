@@ -179,6 +179,10 @@ def _facts(desk: Desk, explained: Explanation) -> Iterator[tuple[str, str]]:
         yield say.text("Starts"), say.text("by {time}", time=say.instant(explained.starts[1]))
     if run is None:
         return
+    if explained.job.status == "pending":  # what follows is of a run that is over, for one that waits again
+        if run.started_ms is None:
+            return
+        yield say.text("Attempt before"), say.number(run.attempt)
     yield say.text("Where"), f"{run.partition}, {say.kind(run.kind)}"
     if run.level is not None:
         watts, speed = say.power(run.level.limit_w), say.percent(run.level.throughput_permille)

@@ -62,6 +62,12 @@ WORDS: Final[Mapping[str, Mapping[str, str]]] = {
         "preempt.*": msg("waiting again after they were stopped"),
         ".*": msg("not looked at yet"),
     },
+    "act": {  # what an engine is told of a run
+        "submit": msg("submission"),
+        "release": msg("release"),
+        "cancel": msg("cancellation"),
+        "preempt": msg("preemption"),
+    },
     "run": {
         "planned": msg("planned"),
         "running": msg("running"),
