@@ -76,6 +76,20 @@ def test_a_job_that_another_waits_behind_is_called_as_the_cluster_does(bench: Cl
     assert "91" in bench.slurm.shown[bench.row("92").handle]
 
 
+def test_a_sentence_takes_no_job_of_the_hub_for_one_of_the_cluster(
+    bench: ClusterBench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub's own job N waits for job N of the cluster: it waits behind another, not behind itself."""
+    monkeypatch.setattr(waiting, "at_cluster", lambda desk, job: None)
+    ours = bench.submit(accelerators="1", kinds="h100-sxm")
+    bench.slurm.sbatch(ours.number)
+    waiting.tell(Desk(Call(), bench.here, Speaker("en")), ours)
+    bench.turn()
+    waiting.tell(Desk(Call(), bench.here, Speaker("en")), bench.row(str(ours.number)))
+    said = capsys.readouterr().out
+    assert f"Job job:{ours.number} (" in said and f"Job {ours.number} (train)" in said
+
+
 def test_the_loop_says_which_job_starts_as_squeue_does(bench: ClusterBench, capsys: pytest.CaptureFixture[str]) -> None:
     n = bench.submit(accelerators="1", kinds="h100-sxm").number
     bench.slurm.sbatch(n, array_id=n, task_ids=(4,))
@@ -129,3 +143,4 @@ def test_why_tells_the_run_before_from_the_wait_of_now(
     waiting.tell(Desk(Call(), bench.here, Speaker("en")), bench.row("5"))
     said = capsys.readouterr().out
     assert said.index("Attempt before") < said.index("Started") < said.index("Ended")
+    assert bench.row("5").runs.get().reason["code"] == "end.requeued"  # nothing took its place

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import uuid
 from typing import Any
 
 import pytest
@@ -12,11 +11,10 @@ import pytest
 from fabrique.apps.access.models import Application
 from fabrique.apps.audit.models import Record
 from fabrique.apps.jobs import forms as job_forms
-from fabrique.apps.jobs.models import HubState, Job, Run
+from fabrique.apps.jobs.models import HubState, Job
 from fabrique.apps.ledger.models import Entry, Posting
 from fabrique.apps.now import now_ms
 from fabrique.apps.people import services as people
-from fabrique.core.reasons import reason
 from fabrique.definitions import jobscript
 
 pytestmark = pytest.mark.django_db
@@ -369,34 +367,3 @@ def test_a_job_by_a_cluster_s_own_door_is_found_by_its_name_there(desk: Any) -> 
         assert f'href="{here}"' in client.get("/search", {"q": asked}).content.decode()
     assert f'href="{here}"' not in client.get("/search", {"q": "471"}).content.decode()
     assert f'href="{here}"' not in desk.client("stranger").get("/search", {"q": "4711"}).content.decode()
-
-
-def test_one_that_a_cluster_put_back_is_not_told_that_nothing_was_charged(desk: Any) -> None:
-    client, here = desk.client("pi"), f"/jobs/{desk.job.number}"
-    assert "nothing is charged" in text(client.get(here))
-    run = Run.objects.create(
-        job=desk.job, engine="lab", partition="gpu", kind="h100-sxm", unit="acc-ms:h100-sxm", state="ended", attempt=1,
-        share_milli=1000, hold=desk.job.key, planned_ms=1, started_ms=2, ended_ms=3, bound={},
-        reason=reason("end.requeued").as_json(),
-    )  # fmt: skip
-    said = text(client.get(here))
-    assert "nothing more is charged" in said and "It has not started" not in said
-    Run.objects.filter(pk=run.pk).update(state="abandoned", started_ms=None)  # Slurm never started it
-    said = text(client.get(here))
-    assert "nothing is charged" in said and "since it started" not in said
-
-
-def test_the_first_page_says_of_jobs_that_ask_for_different_things_what_they_have_in_common(desk: Any) -> None:
-    def say(job: Job, asked: int) -> None:
-        why = reason("wait.cores", partition="this-machine", asked=asked, free=0)
-        Job.objects.filter(pk=job.pk).update(reason=why.as_json())
-
-    say(desk.job, 8_000)
-    assert "8 asked, 0 free" in text(desk.client().get("/"))
-    other = Job.objects.get(pk=desk.job.pk)
-    other.pk = other.number = None  # type: ignore[assignment]
-    other.key = uuid.uuid4()
-    other.save(force_insert=True)
-    say(other, 1_000)
-    said = text(desk.client().get("/"))
-    assert "Waiting for cores 2" in said and "asked" not in said

@@ -59,7 +59,7 @@ def submit(
     except FabriqueError as error:
         raise _named(error, script) from None
     if not call.json:
-        output.line(desk.say.text("Job {job} is submitted.", job=str(job.number)))
+        output.line(desk.say.text("Job {job} is submitted.", job=jobs.name_of(job)))
     if wait:
         from fabrique.cli import waiting
 
@@ -139,8 +139,8 @@ def cancel(call: Call, job: Annotated[str, NUMBER]) -> None:
     if call.json:
         return output.document(as_json(desk, done))
     if done.status == "cancelled":
-        return output.line(desk.say.text("Job {job} is cancelled; it never started.", job=done.called))
-    return output.line(desk.say.text("Job {job} is told to end.", job=done.called))
+        return output.line(desk.say.text("Job {job} is cancelled; it never started.", job=services.name_of(done)))
+    return output.line(desk.say.text("Job {job} is told to end.", job=services.name_of(done)))
 
 
 # --- steps ------------------------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def tell(desk: Desk, job: Job) -> None:
     explained = queries.explain(job, now=desk.now)
     say = desk.say
     output.line(
-        say.text("Job {job} ({name}): {state}.", job=job.called, name=job.name, state=say.word("job", job.status)),
+        say.text("Job {job} ({name}): {state}.", job=name_of(job), name=job.name, state=say.word("job", job.status)),
         "bold",
     )
     if explained.reason is not None:
@@ -87,20 +87,24 @@ def _line(desk: Desk) -> Any:
 
 def _progress(desk: Desk, explained: Explanation) -> str:
     """State, time, and what it waits for."""
+    from fabrique.apps.jobs.services import name_of
+
     say, job, run = desk.say, explained.job, explained.run
     if run is not None and run.started_ms is not None and run.ended_ms is None:
         elapsed, most = say.duration(max(desk.now - run.started_ms, 0)), say.duration(run.walltime_ms)
         state = say.word("job", job.status)
         return say.text(
-            "Job {job}: {state}, {elapsed} of {most}.", job=job.called, state=state, elapsed=elapsed, most=most
+            "Job {job}: {state}, {elapsed} of {most}.", job=name_of(job), state=state, elapsed=elapsed, most=most
         )
     return _still(desk, explained)
 
 
 def _still(desk: Desk, explained: Explanation) -> str:
     """The same without what changes by itself: said again only when something happened."""
+    from fabrique.apps.jobs.services import name_of
+
     say, job = desk.say, explained.job
-    parts = [say.text("Job {job}: {state}.", job=job.called, state=say.word("job", job.status))]
+    parts = [say.text("Job {job}: {state}.", job=name_of(job), state=say.word("job", job.status))]
     if explained.reason is not None:
         parts.append(say.reason(explained.reason))
     if explained.starts is not None:

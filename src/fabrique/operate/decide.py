@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 
 from fabrique.apps.access.models import AllocationState
+from fabrique.apps.jobs import services as named
 from fabrique.apps.jobs import specs
 from fabrique.apps.jobs.admission import Placement
 from fabrique.apps.jobs.models import Intent, Job, Run
@@ -49,7 +50,7 @@ def why_it_waits(ask: Asked, why: Reason, books: Books, asks: Mapping[str, Asked
     people call it.
     """
     if "job" in why.params and (other := asks.get(str(why.params["job"]))):
-        return reason(why.code, **{**why.params, "job": other.job.called})
+        return reason(why.code, **{**why.params, "job": named.name_of(other.job)})
     if why.code == "wait.not-before" and ask.spec.awaits is not None:
         until = {"time": why.params["time"]} if ask.spec.awaits == "cluster" else {}
         return reason(f"wait.{ask.spec.awaits}", **until)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -25,6 +25,7 @@ from fabrique.apps.this_hub import this_hub
 from fabrique.core.errors import FabriqueError
 from fabrique.core.job import JobState
 from fabrique.core.reasons import Reason
+from fabrique.core.units import device_of, is_time
 
 SHOWN = 100  # rows of a list; what is beyond is counted
 
@@ -85,14 +86,15 @@ def submit(request: HttpRequest, code: str) -> HttpResponse:
     now = now_ms()
     project = services.find_project(code)
     person = person_for(request, "job.submit", now=now, project=project)
+    left = _left(project, now)
     context: dict[str, object] = {
         "project": project,
-        "script": _example(code),
+        "script": _example(code, left),
         "values": {},
         "header": forms.HEADER,
         "flags": [(key, *forms.HEADER[key], "") for key in forms.FLAGS],
         "kinds": sorted(this_hub().units),
-        "left": _left(project, now),
+        "left": left,
     }
     if request.method == "GET":
         return render(request, "jobs/submit.html", context)
@@ -117,12 +119,15 @@ def _left(project: Project, now: int) -> list[tuple[BudgetLine, int]]:
     return [(rounded_down(x), a.allocation.ends_ms) for a in found if a.open for x in a.lines if x.limited]
 
 
-def _example(code: str) -> str:
+def _example(code: str, left: Sequence[tuple[BudgetLine, int]]) -> str:
+    """One that starts here: it asks for what the project has."""
+    devices = {device_of(line.unit) for line, _ in left if is_time(line.unit)}
+    asks = "accelerators" if "accelerator" in devices and "core" not in devices else "cores"
     return (
         "#!/usr/bin/env python3\n"
         f"#fabrique project: {code}\n"
         "#fabrique name: hello\n"
-        "#fabrique cores: 1\n"
+        f"#fabrique {asks}: 1\n"
         "#fabrique walltime: 10m\n\n"
         'print("hello")\n'
     )
