@@ -16,9 +16,11 @@ from fabrique.apps.ledger import services as ledger
 from fabrique.apps.ledger.verify import verify
 from fabrique.core import booking
 from fabrique.core.errors import FabriqueError
+from fabrique.core.reasons import from_json
 from fabrique.core.units import unit
 from fabrique.engines.slurm.files.render import HELD, LET_GO, OWNER
 from fabrique.engines.slurm.model import QueuedJob, Tres, handle_of
+from fabrique.language.say import Speaker
 
 H100 = unit("acc-ms:h100-sxm")
 pytestmark = pytest.mark.django_db
@@ -230,7 +232,13 @@ def test_what_slurm_itself_holds_is_not_let_go_again_turn_after_turn(bench: Clus
     bench.turn(2_000)
     assert bench.slurm.released == [first.handle, other.handle]
     bench.turn()
-    assert bench.row("1").reason["code"] == "wait.cluster"
+    told = bench.row("1").reason
+    assert told["code"] == "wait.cluster" and told["why"] == "BadConstraints"
+    assert "No node has what it asks for. It is tried again" in Speaker("en").reason(from_json(told))
+    assert "Aucun n" in Speaker("fr").reason(from_json(told))
+    changed(bench, 1, reason="JobHeldAdmin")  # by the hub, from now on: what Slurm said before is what counts
+    bench.turn()
+    assert bench.row("1").reason["why"] == "BadConstraints"
 
 
 @pytest.mark.parametrize("why", ["Resources", "Priority", "Licenses", ""])

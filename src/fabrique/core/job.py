@@ -58,7 +58,7 @@ class JobSpec:
     `auto` (the hub chooses within the job's tolerance), or `max` (never lowered). `tolerance_permille` is how much
     longer than at full power it consents to take. `partition` is the only one it may run on: it came by that one's own
     door. `awaits` is whose word it waits for there: its owner's, another job's end, other tasks of its array, or, until
-    `not_before_ms`, the engine's own.
+    `not_before_ms`, the engine's own, which said `awaits_why`.
     """
 
     script: str
@@ -82,6 +82,7 @@ class JobSpec:
     output_limit_bytes: int = DEFAULT_OUTPUT_BYTES
     partition: str | None = None
     awaits: Awaits | None = None
+    awaits_why: str = ""
 
     @property
     def script_sha256(self) -> str:

@@ -22,7 +22,7 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "wait.behind": ("job",),
     "wait.not-before": ("time",),
     "wait.owner": (),
-    "wait.cluster": ("time",),
+    "wait.cluster": ("why", "time"),
     "wait.other-job": (),
     "wait.array": (),
     "wait.engine": ("engine",),
@@ -151,5 +151,8 @@ def reason(code: str, **params: object) -> Reason:
 
 
 def from_json(data: Mapping[str, object]) -> Reason:
-    """The inverse of `Reason.as_json`."""
-    return Reason(str(data["code"]), {k: v for k, v in data.items() if k != "code"})
+    """The inverse of `Reason.as_json`. What an earlier release wrote may have had other parameters: one that it lacks is
+    None, one that is known no more is left out. Raises `ValueError` for an unknown code.
+    """
+    code = str(data["code"])
+    return Reason(code, {name: data.get(name) for name in REASONS.get(code, ())})

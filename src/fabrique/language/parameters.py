@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from fabrique.core.errors import FabriqueError
 from fabrique.core.units import Amount, unit
+from fabrique.language import slurm
 from fabrique.language.marks import msg
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ def _level(speaker: Speaker, text: str) -> str:
 
 _TEXTS: Final[Mapping[str, Callable[[Speaker, str], str]]] = {
     "text": lambda _, text: text,
+    "slurm": slurm.sentence,
     "unit": _unit,
     "level": _level,
     "device-kind": lambda speaker, text: speaker.word("device", speaker.kind(text)),

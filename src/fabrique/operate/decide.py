@@ -52,8 +52,8 @@ def why_it_waits(ask: Asked, why: Reason, books: Books, asks: Mapping[str, Asked
     if "job" in why.params and (other := asks.get(str(why.params["job"]))):
         return reason(why.code, **{**why.params, "job": named.name_of(other.job)})
     if why.code == "wait.not-before" and ask.spec.awaits is not None:
-        until = {"time": why.params["time"]} if ask.spec.awaits == "cluster" else {}
-        return reason(f"wait.{ask.spec.awaits}", **until)
+        said = {"why": ask.spec.awaits_why, "time": why.params["time"]} if ask.spec.awaits == "cluster" else {}
+        return reason(f"wait.{ask.spec.awaits}", **said)
     if why.code != "wait.budget-held":
         return why
     unit, (wanted, room) = Unit(str(why.params["unit"])), (int(str(why.params[n])) for n in ("asked", "available"))

@@ -80,7 +80,8 @@ class Intake:
         self._strays: dict[str, Reason] = {}
         self._strays_at = 0
         self._stuck: dict[str, int] = {}  # handle -> since when Slurm keeps it, though it was released
-        self._barred: dict[str, tuple[int, int]] = {}  # handle -> until when it is not tried again, how often it was
+        # handle -> until when it is not tried again, how often it was, and why by Slurm's word
+        self._barred: dict[str, tuple[int, int, str]] = {}
         self._together: dict[int, int] = {}  # array -> how many of its tasks may run at once
         self._own: set[str] = set()  # intents at the engine that have a run here
 
@@ -187,18 +188,20 @@ class Intake:
 
     def _bar(self, shown: Sequence[QueuedJob], came: dict[str, Came], counted: Collection[str], *, now: int) -> None:
         """What Slurm would not start though it may is put off in `came`: it takes no room from others meanwhile."""
-        kept = {handle_of(job) for job in shown if job.state == "PENDING" and _is_kept(job)}
+        kept = {handle_of(job): job.reason for job in shown if job.state == "PENDING" and _is_kept(job)}
         self._stuck = {h: self._stuck.get(h, now) for h in kept if h in counted}
         self._barred = {h: found for h, found in self._barred.items() if h in came}
         for handle, since in self._stuck.items():
             if now - since >= PATIENCE_MS and handle in came:
-                times = self._barred.get(handle, (0, 0))[1]
+                _, times, _ = self._barred.get(handle, (0, 0, ""))
                 again = now + min(BACK_OFF_MS << min(times, 20), LONGEST_MS)
-                self._barred[handle] = again, times + 1
-        for handle, (until, _) in self._barred.items():
+                self._barred[handle] = again, times + 1, kept[handle]
+        for handle, (until, _, why) in self._barred.items():
             one = came[handle]
             if now < until and one.started_ms is None and _waits_for_us(one.spec):
-                came[handle] = replace(one, spec=replace(one.spec, awaits="cluster", not_before_ms=until))
+                came[handle] = replace(
+                    one, spec=replace(one.spec, awaits="cluster", awaits_why=why, not_before_ms=until)
+                )
 
     def _follow(self, came: Mapping[str, Came], counted: Collection[str], taken: Taken, *, now: int) -> None:
         """Whoever moved a job to another account pays from that one; one that was released is taken back first."""
