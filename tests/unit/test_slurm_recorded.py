@@ -15,7 +15,11 @@ from fabrique.engines.slurm.model import Node, QueuedJob, Record
 
 DATA = Path(__file__).parents[1] / "data" / "slurm"
 TOKEN = "|0123456789abcdef|"
-RELEASES = {"22.05": ("v0.0.38",), "24.11": ("v0.0.40", "v0.0.42"), "26.05": ("v0.0.43", "v0.0.45")}
+RELEASES = {
+    "22.05": ("v0.0.38",),
+    "24.11": ("v0.0.40", "v0.0.41", "v0.0.42"),
+    "26.05": ("v0.0.42", "v0.0.43", "v0.0.44", "v0.0.45"),
+}
 WAYS = [(release, way) for release, apis in RELEASES.items() for way in ("commands", *apis)]
 NEWER = {"22.05": [], "24.11": ["Restarts"], "26.05": ["Restarts", "Exclusive"]}
 HOSTILE = "run-00000000\n|end JobId=7 é"
@@ -52,6 +56,15 @@ def nodes(release: str, way: str) -> Mapping[str, Node]:
         found, unread = documents.every(document(release, f"slurm-{way}-nodes"), documents.node)
     assert not unread
     return {node.name: node for node in found}
+
+
+def test_every_recording_is_read_here() -> None:
+    said = {f"{release}/{name}.txt" for release in RELEASES for name in ("squeue", "sacct", "nodes")}
+    for release, apis in RELEASES.items():
+        for api in apis:
+            said |= {f"{release}/slurm-{api}-{what}.json" for what in ("jobs", "nodes", "ping")}
+            said.add(f"{release}/slurmdb-{api}-jobs.json")
+    assert said == {str(path.relative_to(DATA)) for path in DATA.glob("*/*")}
 
 
 def named(jobs: Sequence[QueuedJob], name: str) -> QueuedJob:
@@ -121,6 +134,26 @@ def test_each_run_of_a_requeued_job_is_a_record(release: str, way: str) -> None:
     first, second = sorted((r for r in records(release, way) if r.name == "requeued"), key=lambda r: r.submitted_ms)
     assert first.job_id == second.job_id and first.key != second.key and first.handle != second.handle
     assert first.state == "REQUEUED" and ends.has_ended(first) and second.started_ms != first.started_ms
+
+
+@pytest.mark.parametrize(("release", "way"), [one for one in WAYS if one[0] != "22.05"])
+def test_each_size_of_a_resized_job_is_a_record(release: str, way: str) -> None:
+    """24.11 says of the second that it started with the first, and 26.05 when it did; both were of two seconds."""
+    first, second = sorted((r for r in records(release, way) if r.name == "resized"), key=lambda r: r.submitted_ms)
+    assert first.job_id == second.job_id and first.key != second.key
+    assert (first.state, first.nodes, first.given.devices) == ("RESIZING", ("gpu01", "gpu02"), 2)
+    assert (second.state, second.nodes, second.given.devices) == ("CANCELLED", ("gpu01",), 1)
+    assert ends.has_ended(first) and first.ended_ms == second.submitted_ms
+    assert (first.started_ms == second.started_ms) == (release == "24.11")
+    assert first.elapsed_ms == (first.ended_ms or 0) - (first.started_ms or 0)
+    assert second.elapsed_ms == (second.ended_ms or 0) - second.submitted_ms == 2_000
+
+
+@pytest.mark.parametrize(("release", "way"), [one for one in WAYS if one[0] != "22.05" and one[1] != "commands"])
+def test_a_job_whose_steps_were_told_has_what_it_used(release: str, way: str) -> None:
+    told = [record for record in records(release, way) if record.cpu_ms is not None]
+    assert [(record.name, record.energy_mj) for record in told] == [("typed", None)]
+    assert 0 < (told[0].cpu_ms or 0) < 2_000
 
 
 @pytest.mark.parametrize(("release", "way"), WAYS)

@@ -308,6 +308,18 @@ class SlurmLab:
                 raise LabError(f"no database could be made:\n{(done.stdout + done.stderr)[-1500:]}")
         self._daemon("mariadbd", ["mariadbd", own], user, {})
         self.daemons.ready("mariadbd", lambda: ports.answers_at(self._database_socket, greets=True), 60)
+        self._make_database()
+
+    def _make_database(self) -> None:
+        """slurmdbd would make it, but dies of that with MariaDB's library of 11.8.9: a connection that was refused for
+        want of a database reads no answer afterwards.
+        """
+        made = f"CREATE DATABASE IF NOT EXISTS {render.DATABASE}"
+        who = ["--no-defaults", f"--socket={self._database_socket}", f"--user={self.slurm_user}"]
+        command = ["mariadb", *who, f"--execute={made}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/", **as_user(self.slurm_user))
+        if done.returncode != 0:
+            raise LabError(f"no database could be made:\n{done.stderr[-1500:]}")
 
     def _daemon(self, name: str, command: list[str], user: str, more: Mapping[str, str]) -> None:
         path = packages.program(command[0])

@@ -13,6 +13,7 @@ from .options import FIRST_NODE, Group, Options
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 ADDRESS: Final = "127.0.0.1"
+DATABASE: Final = "slurm_acct_db"
 ONLY_ITS_OWN: Final = "NoCtldInAddrAny,NoInAddrAny"
 POWER: Final = (  # a site's own SuspendTime and friends go into `extra`
     "SuspendProgram=$LAB/etc/suspend",
@@ -115,6 +116,7 @@ def files(
         "listen": f"CommunicationParameters={ONLY_ITS_OWN}" if own else "",
         "port": ports.controller,
         "dbd_port": ports.accounting,
+        "database": DATABASE,
         "slurm_user": users[0],
         "slurmd_user": users[1],
         "tres": ",".join(["gres/gpu", *(f"gres/gpu:{kind}" for kind in kinds)]),
