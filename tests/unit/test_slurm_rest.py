@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from fabrique.core.errors import FabriqueError
+from fabrique.engines.slurm import arrays
 from fabrique.engines.slurm.model import Change, Order
 from fabrique.engines.slurm.rest import RestTransport
 
@@ -235,6 +236,32 @@ def test_a_refused_change_stops_no_other(daemon: Daemon, connect: Callable[..., 
     daemon.says("GET", "/slurm/v0.0.40/job/8", {"jobs": [job(8, comment="new")], "errors": []})
     denied = connect().change([Change(7, comment="new"), Change(8, comment="new")])
     assert [one.job_id for one in denied] == [7]
+
+
+def test_tasks_that_wait_together_are_changed_together_or_not_at_all(
+    daemon: Daemon, connect: Callable[..., Any]
+) -> None:
+    """24.11 and later refuse a task without a number of its own."""
+
+    def number(value: int) -> dict[str, object]:
+        return {"set": True, "infinite": False, "number": value}
+
+    held = job(7, array_job_id=number(7), array_task_string="1,3", priority=number(0))
+    own = job(9, array_job_id=number(7), array_task_id=number(2), priority=number(50), job_state=["RUNNING"])
+    daemon.says("GET", "/slurm/v0.0.40/jobs", {"jobs": [held, own], "errors": []})
+    daemon.says("POST", "/slurm/v0.0.40/job/9", {"errors": [{"error": "Job is running"}]}, 500)
+    part = connect().change([Change((7, 1), priority=50), Change((7, 2), nice=3), Change((7, 4), priority=50)])
+    assert [(one.job_id, one.why) for one in part] == [((7, 1), arrays.ALONE), ((7, 2), "Job is running")]
+    assert [path for method, path, *_ in daemon.asked if method == "POST"] == ["/slurm/v0.0.40/job/9"]
+    unlike = connect().change([Change((7, 1), limit_ms=60_000), Change((7, 3), limit_ms=120_000)])
+    assert [one.job_id for one in unlike] == [(7, 1), (7, 3)]
+    daemon.says("POST", "/slurm/v0.0.40/job/7", {"errors": []})
+    daemon.says("GET", "/slurm/v0.0.40/job/7", {"jobs": [{**held, "priority": number(50)}], "errors": []})
+    assert connect().change([Change((7, 3), priority=49), Change((7, 1), priority=50)]) == []
+    sent = [body for method, path, _, body, *_ in daemon.asked if (method, path) == ("POST", "/slurm/v0.0.40/job/7")]
+    assert sent == [{"hold": False}, {"priority": number(50)}]
+    again = connect().change([Change((7, 3), priority=48), Change((7, 1), priority=47)])
+    assert [(one.job_id, one.why) for one in again] == [((7, t), "slurmrestd took no notice") for t in (3, 1)]
 
 
 def test_one_element_that_cannot_be_read_hides_no_other(daemon: Daemon, connect: Callable[..., Any]) -> None:

@@ -3,7 +3,8 @@
 A queue of ten thousand jobs takes the oldest daemon some three seconds to write; the commands take less than one. So
 it is asked for what changed since the last answer: in a queue where nothing did, that is an answer without a body.
 What it can't do is refused, never done another way behind one's back: it requeues nothing; 0.0.38 writes no
-administrator's comment, can't have a job's script warned before its limit, and can't forbid a requeue at submission.
+administrator's comment, can't have a job's script warned before its limit, and can't forbid a requeue at submission;
+the later ones change no task of an array that waits without all the others.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from fabrique.core.errors import FabriqueError
-from fabrique.engines.slurm import batch, documents, words
+from fabrique.engines.slurm import arrays, batch, documents, words
 from fabrique.engines.slurm.http import Rest
 from fabrique.engines.slurm.model import Change, Denied, Node, Order, QueuedJob, Record, Target, Unread
 
@@ -168,6 +169,14 @@ class RestTransport:
         return found
 
     def change(self, changes: Sequence[Change]) -> list[Denied]:
+        if self._old or all(isinstance(change.job_id, int) for change in changes):
+            return self._change(changes)
+        whole, stands, denied = arrays.together(changes, self.queue()[0])
+        for one in self._change(whole):
+            denied += [Denied(target, one.why) for target in stands.get(one.job_id, (one.job_id,))]
+        return denied
+
+    def _change(self, changes: Sequence[Change]) -> list[Denied]:
         denied: list[Denied] = []
         for change in changes:
             for body in self._bodies(change):
