@@ -50,6 +50,7 @@ def test_a_daemon_that_dies_and_comes_back(hub: SlurmHub) -> None:
         assert (hub.shown(late, "State"), hub.shown(late, "PriorityLong")) == ("PENDING", "0")
         lab.start_rest()
         stream.some(3)
+        stream.one(bob, "-c2", "--array=1-3", seconds=2, tasks=3)  # from 24.11 on they are let go together
         books = hub.assert_books_are_sacct_s(stream.began, stream.sent, 60)
     assert [run["reason"] for run in books.runs if run["job"] == str(runs)] == ["end.requeued", "end.completed"]
     assert books.by_status == {"completed": stream.sent}

@@ -130,6 +130,7 @@ class Ingest:
         in_order = sorted({r.key: r for r in every}.values(), key=lambda r: (r.submitted_ms, r.started_ms or 0, r.key))
         kept = records.known(engine, [r.key for r in in_order])
         fresh = [r for r in in_order if not _is_settled(kept.get(r.key), r)]
+        moved = _moved(accounting, engine, [r for r in fresh if r.key not in kept], {r.key for r in in_order})
         todo: list[Record | Unread] = [*self._with_energy(accounting, fresh), *unread]
         self._projects.clear()
         for i in range(0, len(todo) or 1, _AT_ONCE):
@@ -137,6 +138,8 @@ class Ingest:
             with ledger.batch("ingest", {"engine": engine}, now=now) as acts:
                 if epoch is not None:
                     cycle.check_lease(epoch)
+                keys = {_key(one) for one in some}
+                records.rename(engine, {old: new for old, new in moved.items() if new in keys})
                 handles = [one.handle for one in some if isinstance(one, Record)]
                 shelf = Shelf(engine, [_key(one) for one in some], handles, now=now)
                 for one in some:
@@ -296,6 +299,24 @@ class Ingest:
 def _parts(accounting: Accounting, found: Sequence[Record]) -> Sequence[Record]:
     """What jobs that were resized ran before: it ended then, which may be long before the window."""
     return accounting.detailed({r.job_id for r in found if r.is_rest and ends.has_ended(r)})
+
+
+def _moved(accounting: Accounting, engine: str, new: Sequence[Record], read: Collection[str]) -> dict[str, str]:
+    """Records known by another start, by their old keys: while its nodes boot, a job has the instant when it was given
+    them, and after that the one when they were there. The accounting then has the old one no more; of a requeue within
+    the same second it has both.
+    """
+    if not new:
+        return {}
+    by_run = {_run(r.key): r for r in reversed(new) if r.started_ms is not None}
+    there = {key: by_run[_run(key)] for key in records.open_keys(engine) if key not in read and _run(key) in by_run}
+    still = {r.key for r in accounting.detailed({r.job_id for r in there.values()})} if there else set()
+    return {key: r.key for key, r in there.items() if key not in still}
+
+
+def _run(key: str) -> str:
+    """A record's key but for its start."""
+    return key.rpartition("/")[0]
 
 
 def _key(one: Record | Unread) -> str:

@@ -6,7 +6,7 @@ Every function joins the caller's transaction.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db.models import Count, Min, Q
@@ -25,6 +25,19 @@ def known(engine: str, keys: Sequence[str]) -> dict[str, EngineRecord]:
         rows = EngineRecord.objects.filter(engine=engine, key__in=keys[i : i + _AT_ONCE])
         found |= {row.key: row for row in rows}
     return found
+
+
+def open_keys(engine: str) -> list[str]:
+    """Of the records that still ran when they were last read."""
+    return list(EngineRecord.objects.filter(engine=engine, state=RecordState.OPEN).values_list("key", flat=True))
+
+
+def rename(engine: str, keys: Mapping[str, str]) -> None:
+    """Records that are known by another key from now on, by their old ones; whose new one is taken stays as it is."""
+    taken = known(engine, list(keys.values()))
+    for old, new in keys.items():
+        if new not in taken:
+            EngineRecord.objects.filter(engine=engine, key=old, state=RecordState.OPEN).update(key=new)
 
 
 class Shelf:
