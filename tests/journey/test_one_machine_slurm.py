@@ -24,6 +24,8 @@ from tools.slurm_lab import ports
 from tools.slurm_lab.lab import SlurmLab
 from tools.slurm_lab.processes import Daemons, until
 
+from fabrique.engines.slurm.rest import RestTransport
+
 pytestmark = pytest.mark.slurm
 ROOT = Path(__file__).parents[2]
 REFUSES = """
@@ -80,10 +82,11 @@ def test_without_an_account_nobody_submits(slurm_lab: SlurmLab) -> None:
 def test_the_rest_daemon_lets_a_token_in_and_nobody_else(slurm_lab: SlurmLab) -> None:
     def asked(token: str) -> int:
         rest = HTTPConnection(slurm_lab.rest_url.removeprefix("http://"), timeout=10)
-        rest.request("GET", "/slurm/v0.0.38/jobs", headers={"X-SLURM-USER-NAME": me, "X-SLURM-USER-TOKEN": token})
+        rest.request("GET", f"/slurm/{api}/jobs", headers={"X-SLURM-USER-NAME": me, "X-SLURM-USER-TOKEN": token})
         return rest.getresponse().status
 
     me = "root" if os.geteuid() == 0 else slurm_lab.people[0]
+    api = RestTransport(slurm_lab.rest_url, slurm_lab.jwt_key, me).api
     assert asked(slurm_lab.token(me)) == 200
     assert asked("nobody") >= 400
 

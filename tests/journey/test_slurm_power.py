@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slurm
 NODES = 2
 COMMANDS = {"suspend": "node-stop", "resume": "node-start --booted"}
+BOOT_S = {"suspend": 0, "resume": 12}  # more than there is between two looks at the accounting
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +35,14 @@ def saving(hub: SlurmHub) -> None:
     for verb, what in COMMANDS.items():
         command = hub.lab.folder / f"site-{verb}"
         words = [*(shlex.quote(str(word)) for word in (sys.executable, COMMAND)), what, "--folder", str(hub.lab.folder)]
-        command.write_text(f'#!/bin/sh\nfor node in "$@"; do\n  {" ".join(words)} "$node" || exit 1\ndone\n')
+        loop = f'for node in "$@"; do\n  {" ".join(words)} "$node" || exit 1\ndone\n'
+        command.write_text(f"#!/bin/sh\nsleep {BOOT_S[verb]}\n{loop}")
         command.chmod(0o755)
         options += [f"--{verb}", str(command)]
     lines = hub.answer("slurm", "install", *options)["lines"]
     assert [line.partition("=")[0] for line in lines] == ["SuspendProgram", "ResumeProgram"]
     with hub.lab.conf.open("a") as conf:
-        conf.writelines(f"{line}\n" for line in (*lines, "SuspendTime=2"))
+        conf.writelines(f"{line}\n" for line in (*lines, "SuspendTime=2", "ResumeTimeout=90"))
     hub.lab.restart_controller()
 
 
