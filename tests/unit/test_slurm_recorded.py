@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fabrique.engines.slurm import documents, ends, rows
+from fabrique.engines.slurm import documents, ends, resized, rows
 from fabrique.engines.slurm.model import Node, QueuedJob, Record
 
 DATA = Path(__file__).parents[1] / "data" / "slurm"
@@ -139,7 +139,8 @@ def test_each_run_of_a_requeued_job_is_a_record(release: str, way: str) -> None:
 @pytest.mark.parametrize(("release", "way"), [one for one in WAYS if one[0] != "22.05"])
 def test_each_size_of_a_resized_job_is_a_record(release: str, way: str) -> None:
     """24.11 says of the second that it started with the first, and 26.05 when it did; both were of two seconds."""
-    first, second = sorted((r for r in records(release, way) if r.name == "resized"), key=lambda r: r.submitted_ms)
+    found = resized.told_apart(records(release, way))
+    first, second = sorted((r for r in found if r.name == "resized"), key=lambda r: r.submitted_ms)
     assert first.job_id == second.job_id and first.key != second.key
     assert (first.state, first.nodes, first.given.devices) == ("RESIZING", ("gpu01", "gpu02"), 2)
     assert (second.state, second.nodes, second.given.devices) == ("CANCELLED", ("gpu01",), 1)
