@@ -151,8 +151,8 @@ def reason(code: str, **params: object) -> Reason:
 
 
 def from_json(data: Mapping[str, object]) -> Reason:
-    """The inverse of `Reason.as_json`. What an earlier release wrote may have had other parameters: one that it lacks is
-    None, one that is known no more is left out. Raises `ValueError` for an unknown code.
+    """The inverse of `Reason.as_json`. What an earlier release wrote may have had other parameters: one that it lacks
+    is None, one that is known no more is left out. Raises `ValueError` for an unknown code.
     """
     code = str(data["code"])
     return Reason(code, {name: data.get(name) for name in REASONS.get(code, ())})
