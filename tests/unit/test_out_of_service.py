@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from django.test import Client
 from tests.unit.clusters import ClusterBench
 from tests.unit.scripted import T0
 
-from fabrique.apps.jobs.models import Job
+from fabrique.apps.jobs.models import HubState, Job
+from fabrique.apps.now import now_ms
+from fabrique.apps.people import services as people
 from fabrique.engines.slurm.files.render import HELD
 from fabrique.engines.slurm.model import Node, Tres
+from fabrique.operate import out_of_service
+from fabrique.operate.out_of_service import Away
 from fabrique.operate.why import why
 from fabrique.portal import glance, metrics
 
@@ -73,3 +78,32 @@ def test_what_is_away_is_shown_as_such_and_not_as_free(bench: ClusterBench) -> N
     assert found == {"h100-sxm": (3_000, 4_000, 1_000), "local-core": (4_000, 32_000, 28_000)}
     told = {s.labels["kind"]: s.value for m in metrics.devices(bench.here, []) for s in m.samples if "down" in s.name}
     assert told == {"h100-sxm": 4, "local-core": 32}
+
+
+def test_a_node_out_of_service_is_named_in_the_machine_room_though_nothing_waits(bench: ClusterBench) -> None:
+    up = Node(name="n1", state="IDLE", partitions=("gpu", "flex"))
+    drained = replace(up, name="n2", flags=frozenset({"DRAIN", "CLOUD"}), reason="psu <b>failed</b>")
+    bench.slurm.machines = [up, drained, replace(drained, name="n3", partitions=("elsewhere",))]
+    operator = people.create_person("Op", "op@lab.example", now=T0)
+    room = people.create_organisation("Room", "operator", "CA", now=now_ms())
+    people.grant_role(operator, "operator", room, now=now_ms())
+    client = Client()
+    client.cookies["fabrique-language"] = "en"
+    client.force_login(operator, backend="allauth.account.auth_backends.AuthenticationBackend")
+
+    def page() -> str:
+        bench.turn(10_000)
+        HubState.objects.update(last_cycle_ms=now_ms())
+        return client.get("/operate").content.decode()
+
+    said = page()
+    assert "<h1>1 node is out of service</h1>" in said
+    assert "IDLE+DRAIN" in said and "psu &lt;b&gt;failed" in said and "n3" not in said
+    bench.slurm.machines = [up, replace(up, name="n2")]
+    said = page()
+    assert "All is well" in said and "Every node of the cluster takes jobs." in said
+
+
+def test_what_an_earlier_release_kept_names_no_nodes() -> None:
+    assert out_of_service.kept({"away": {"blocks": [], "watts": 5}}) == Away(watts=5)
+    assert out_of_service.kept({"away": {"blocks": [], "watts": 5, "nodes": [{"no": 1}]}}) == out_of_service.NOTHING

@@ -96,6 +96,7 @@ class Loop:
             self._duties(now)
             self._resolve(runs, sight, epoch)
             admitted = self._doors.take_in(runs, sight, epoch, now=now)
+            self._remember_what_is_away(state)
             if self._doors.account(epoch, now=now) or admitted or any(run.state not in LIVE for run in runs):
                 runs = cycle.live_runs()
         runs += self._decide_and_act(state, runs, sight, epoch, turn)
@@ -257,6 +258,13 @@ class Loop:
         waiting = dict(early) | {str(intent.run.job_id): intent.run for intent in more}
         self._doors.rank([waiting[w.job] for w in soon if w.job in waiting])
         return [intent.run for intent in (*began, *more)]
+
+    def _remember_what_is_away(self, state: HubState) -> None:
+        """Also while nothing waits to be decided: people look."""
+        away = self._doors.away.as_json()
+        if state.decided.get(out_of_service.KEPT) != away:
+            state.decided = {**state.decided, out_of_service.KEPT: away}
+            cycle.remember(state.decided)
 
     def _deciding_under(self, epoch: int, state: HubState, now: int) -> Deciding:
         """What is remembered is the leader's: who takes the lease over goes on from what was kept."""

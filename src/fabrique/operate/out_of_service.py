@@ -14,10 +14,12 @@ from fabrique.core.errors import FabriqueError
 from fabrique.core.job import MILLI
 from fabrique.core.units import HOUR_MS, ceil_divide
 from fabrique.definitions.cluster import Cluster, ClusterPartition
-from fabrique.engines.slurm.model import Node, QueuedJob, Tres
+from fabrique.engines.slurm.model import OUT, Node, QueuedJob, Tres
 
 log = logging.getLogger("fabrique.loop")
 
+NODES_MOST: Final = 200  # named one by one
+REASON_MOST: Final = 200
 NODES_MS: Final = 10_000  # how often nodes are asked: they go out of service by an operator's word, or by a mishap
 
 
@@ -27,14 +29,27 @@ class HasNodes(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class NodeOut:
+    """A node that runs nothing new, as Slurm says it; `reason` is whatever somebody typed."""
+
+    name: str
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Away:
-    """`watts` at the facility meter are what others' jobs may draw: their licences hold them under the same cap."""
+    """`watts` at the facility meter are what others' jobs may draw: their licences hold them under the same cap. Of
+    `nodes` the first `NODES_MOST` are named.
+    """
 
     blocks: tuple[BlockRow, ...] = ()
     watts: int = 0
+    nodes: tuple[NodeOut, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        blocks, nodes = [asdict(one) for one in self.blocks], [asdict(one) for one in self.nodes]
+        return {"blocks": blocks, "watts": self.watts, "nodes": nodes}
 
 
 NOTHING: Final = Away()
@@ -45,7 +60,8 @@ def kept(decided: Mapping[str, Any]) -> Away:
     """What the loop knew when it decided last; nothing where that can't be read."""
     try:
         told = decided[KEPT]
-        return Away(tuple(BlockRow(**block) for block in told["blocks"]), int(told["watts"]))
+        blocks = tuple(BlockRow(**block) for block in told["blocks"])
+        return Away(blocks, int(told["watts"]), tuple(NodeOut(**node) for node in told.get("nodes", ())))
     except (KeyError, TypeError, ValueError):
         return NOTHING
 
@@ -80,7 +96,8 @@ class OutOfService:
                 _add(lost, partition, job.given)
                 watts += partition.above_idle_w(job.given.devices, job.given.cores)
         blocks = tuple(_block(name, one, now) for name, one in sorted(lost.items()) if any(one.values()))
-        return Away(blocks, ceil_divide(watts * self.cluster.pue_permille, 1000))
+        out = tuple(_out(node) for node in self._seen if node.name in of and not node.up)
+        return Away(blocks, ceil_divide(watts * self.cluster.pue_permille, 1000), out[:NODES_MOST])
 
     def _say(self, found: Mapping[str, str]) -> None:
         for name in found.keys() - self._unknown.keys():
@@ -105,6 +122,10 @@ def unknown(cluster: Cluster, nodes: Sequence[Node]) -> dict[str, str]:
 
 def _serving(cluster: Cluster, node: Node) -> ClusterPartition | None:
     return next((p for p in cluster.partitions if set(p.names) & set(node.partitions)), None)
+
+
+def _out(node: Node) -> NodeOut:
+    return NodeOut(node.name, "+".join([node.state, *sorted(node.flags & OUT)]), node.reason[:REASON_MOST])
 
 
 def _add(lost: dict[str, Counter[str]], partition: ClusterPartition, tres: Tres, but: Tres | None = None) -> None:

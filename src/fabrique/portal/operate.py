@@ -31,6 +31,7 @@ from fabrique.core.job import JobState
 from fabrique.meters.detect import discover
 from fabrique.meters.modelled import CoreModel
 from fabrique.meters.protocol import Meter
+from fabrique.operate import out_of_service
 from fabrique.operate.cluster_metering import ClusterMetering
 from fabrique.operate.engines import reader, transport_of
 from fabrique.operate.loop import LEASE_MS
@@ -103,6 +104,7 @@ def machine_room(request: HttpRequest) -> HttpResponse:
         "engines": here.deployment.engines,
         "set_aside": records.set_aside(SHOWN),
         "read_up_to": loop.state.ingested,
+        "out": out_of_service.kept(loop.state.decided).nodes,
         "meters": [(m, m.available()) for m in meters(here)],
         "energy": energy(here, now),
         "head": Entry.objects.order_by("-seq").first(),

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
+OUT: Final = frozenset({"DRAIN", "FAIL", "NOT_RESPONDING", "MAINTENANCE"})  # flags of a node that takes no job
 OURS: Final = "run-"  # the name of a job that the hub submitted is its intent
 # the handle of a job that came by Slurm's own door: its id (of the array, with the task) and its submission
 THEIRS: Final = re.compile(r"slurm-(\d+)(?:-t(\d+))?-(\d+)")
@@ -113,8 +114,7 @@ class Node:
     @property
     def up(self) -> bool:
         """Whether it runs jobs, or could once it is powered up."""
-        out = {"DRAIN", "FAIL", "NOT_RESPONDING", "MAINTENANCE"}
-        return self.state in ("IDLE", "MIXED", "ALLOCATED") and not self.flags & out
+        return self.state in ("IDLE", "MIXED", "ALLOCATED") and not self.flags & OUT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
