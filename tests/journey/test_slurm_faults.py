@@ -79,7 +79,7 @@ def test_a_dead_controller_a_dead_node_and_hands_behind_our_back(slurm_hub: Slur
     assert [run["reason"] for run in by_job[stays_dead]] == ["end.node-failed"]
     assert [run["reason"] for run in by_job[dies]] == ["end.node-failed", "end.completed"]
     assert [run["reason"] for run in by_job[runs]] == ["end.requeued", "end.completed"]
-    assert [run["reason"] for run in by_job[ends]] == ["end.cancelled"]
+    assert [run["reason"] for run in by_job[ends]] == ["end.cancelled-there"]
     assert [run for run in by_job[waits] + by_job[released] if run["charged"]] == []
     failed = [run for run in books.runs if run["reason"] == "end.node-failed"]
     back = sum(int(v) for run in failed for unit, v in run["charged"].items() if unit in (DEVICE, CORE))

@@ -208,6 +208,7 @@ def test_a_scancel_behind_our_back_closes_the_job(bench: ClusterBench) -> None:
     bench.turn()
     assert bench.status(waits) == "cancelled"
     assert bench.status(admitted) == "cancelled"
+    assert [bench.row(job).reason["code"] for job in "23"] == ["end.cancelled-there"] * 2  # nobody asked the hub
     assert ledger.balance(booking.account(str(admitted.allocation_id), "held"), H100) == 4 * 600_000  # of the first
 
 
@@ -215,10 +216,16 @@ def test_a_member_cancels_it_here(bench: ClusterBench) -> None:
     for job_id in (1, 2, 3):
         bench.slurm.sbatch(job_id, asked=Tres(cores=4, nodes=1, gpus={"": 4}))
     bench.turn()
-    jobs.cancel(bench.row("3"), bench.person, now=bench.now)
+    bench.slurm.starts(1, bench.now)
     bench.turn()
-    assert bench.slurm.cancelled == [bench.slurm.queue[3].handle]
+    for job_id in "31":
+        jobs.cancel(bench.row(job_id), bench.person, now=bench.now)
+    bench.turn()
+    assert set(bench.slurm.cancelled) == {bench.slurm.queue[job_id].handle for job_id in (3, 1)}
     assert bench.row("3").status == "cancelled"
+    bench.slurm.ends(1, bench.now, cause="cancelled")
+    bench.turn()
+    assert [bench.row(job).reason["code"] for job in "31"] == ["end.cancelled"] * 2
 
 
 def test_a_release_that_did_not_arrive_is_said_again(bench: ClusterBench) -> None:

@@ -65,6 +65,7 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "end.failed": ("exit_code",),
     "end.signalled": ("signal",),
     "end.cancelled": (),
+    "end.cancelled-there": (),
     "end.walltime": ("walltime_ms",),
     "end.memory": ("limit_mb",),
     "end.output": ("limit_bytes",),

@@ -70,6 +70,7 @@ SENTENCES: Final[dict[str, str]] = {
     "end.failed": msg("The script ended with exit code {exit_code}."),
     "end.signalled": msg("The script was ended by signal {signal}."),
     "end.cancelled": msg("It was cancelled at a member's request."),
+    "end.cancelled-there": msg("It was cancelled on the cluster itself, not through the hub."),
     "end.walltime": msg("It was stopped at the end of its walltime of {walltime_ms}."),
     "end.memory": msg("It was stopped for using more than its {limit_mb} of memory."),
     "end.output": msg("It was stopped for writing more than its {limit_bytes} of output."),

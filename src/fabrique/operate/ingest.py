@@ -265,7 +265,7 @@ class Ingest:
             job = intake.known(self.cluster.engine, [outside]).get(outside)
             waits = job is not None and job.status == JobState.PENDING.value
             if job is not None and waits and (job.handle == handle or job.runs.filter(handle=job.handle).exists()):
-                intake.close(job, JobState.CANCELLED, reason("end.cancelled"), now=now)
+                intake.close(job, JobState.CANCELLED, reason("end.cancelled-there"), now=now)
         shelf.keep(r.key, r.raw, RecordState.BOOKED)
         return "never-ran"
 

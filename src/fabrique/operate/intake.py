@@ -240,7 +240,7 @@ class Intake:
         gone = intake.gone(self.cluster.engine, came)
         for job, seen in zip(gone, door.observe([job.handle for job in gone]), strict=True) if gone else ():
             if seen.state == "ended" and seen.started_ms is None:
-                intake.close(job, JobState.CANCELLED, reason("end.cancelled"), now=now)
+                intake.close(job, JobState.CANCELLED, reason("end.cancelled-there"), now=now)
             elif seen.state == "lost" and seen.started_ms is None:
                 intake.close(job, JobState.LOST, reason("end.lost", last_seen=None), now=now)
 

@@ -252,6 +252,8 @@ def why_ended(end: EndState, seen: Seen, run: Run) -> Reason:
         return reason("end.no-interpreter", interpreter=seen.interpreter)
     if end is EndState.PREEMPTED and run.handle and "preempt" not in str(run.reason.get("code")):  # not our doing
         return reason("end.requeued")
+    if end is EndState.CANCELLED and run.handle and run.job.cancel_ms is None:
+        return reason("end.cancelled-there")
     spec = run.job.spec
     params: dict[EndState, dict[str, object]] = {
         EndState.FAILED: {"exit_code": seen.exit_code},
