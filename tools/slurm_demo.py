@@ -26,6 +26,15 @@ FABRIQUE: Final = str(Path(sys.executable).parent / "fabrique")
 KIND: Final = "h100=h100-sxm"  # what the lab's declared devices are in our catalogue
 CAP_W: Final = "20000"  # less than all of it may draw: power is scarce, as at a real hub
 NOT_INSTALLED: Final = 69  # EX_UNAVAILABLE
+FRENCH: Final = {
+    "slurm: starting the cluster": "slurm : démarrage de la grappe",
+    "slurm: the cluster is stopped, and what ran on it": "slurm : la grappe est arrêtée, et ce qui y tournait",
+    "The cluster {name} runs: {nodes} nodes, partitions gpu and flex. In another terminal:": (
+        "La grappe {name} tourne : {nodes} nœuds, partitions gpu et flex. Dans un autre terminal :"
+    ),
+    "ask for time; it ends with the project's name": "demander du temps ; à la fin, le nom du projet",
+    "the project becomes an account of the same name": "le projet devient un compte du même nom",
+}
 STOPPING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -76,6 +85,12 @@ def fabrique(home: Path, *words: str, quiet: bool = False) -> None:
         raise LabError(f"fabrique {' '.join(words)} ended with {done.returncode}")
 
 
+def said(text: str, **names: object) -> str:
+    """In the language of the terminal, French or English, as the hub's own commands."""
+    language = next((found for name in ("LC_ALL", "LC_MESSAGES", "LANG") if (found := os.environ.get(name))), "")
+    return (FRENCH[text] if language.startswith("fr") else text).format(**names)
+
+
 def what_next(lab: SlurmLab, home: Path) -> str:
     """Commands for another terminal, each as it is typed; the hub itself prints its own address.
 
@@ -87,13 +102,14 @@ def what_next(lab: SlurmLab, home: Path) -> str:
     login = f"    fabrique slurm login {email} {who}\n" if root else ""
     as_them = f"setpriv --reuid {who} --regid {who} --clear-groups " if root else ""
     person = f" --as {email}" if root else ""
+    runs = "The cluster {name} runs: {nodes} nodes, partitions gpu and flex. In another terminal:"
     return f"""
-The cluster {lab.cluster} runs: {len(lab.nodes)} nodes, partitions gpu and flex. In another terminal:
+{said(runs, name=lab.cluster, nodes=len(lab.nodes))}
 
     export SLURM_CONF={lab.conf}
     alias fabrique='{FABRIQUE} --home {home}'
-    fabrique apply{asks}    # ask for time; it ends with the project's name
-{login}    fabrique slurm apply    # the project becomes an account of the same name
+    fabrique apply{asks}    # {said("ask for time; it ends with the project's name")}
+{login}    fabrique slurm apply    # {said("the project becomes an account of the same name")}
     {as_them}sbatch -D /tmp -t 5 -A PROJECT --gres=gpu:1 --wrap 'sleep 60'
     squeue --Format=JobArrayID,State,Comment:80
     fabrique{person} queue
@@ -144,13 +160,13 @@ def main() -> int:
         signal.signal(each, told)
     try:
         folder = our_folder()
-        print("slurm: starting the cluster", flush=True)
+        print(said("slurm: starting the cluster"), flush=True)
         with guard.running(SlurmLab(folder / "cluster")) as lab:
             connect(folder / "home", lab)
             print(what_next(lab, folder / "home"), flush=True)
             opened.set()
             code = run_hub(folder / "home", stop)
-        print("slurm: the cluster is stopped, its jobs too", flush=True)
+        print(said("slurm: the cluster is stopped, and what ran on it"), flush=True)
         return code
     except StoppedError:
         return 0

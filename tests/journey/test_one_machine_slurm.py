@@ -284,7 +284,7 @@ def test_make_slurm_opens_a_hub_on_a_cluster_and_term_stops_both() -> None:
         demo.send_signal(signal.SIGTERM)
         last = demo.stdout.read().splitlines()  # to its end
         assert demo.wait(60) == 0
-        assert last[-1] == "slurm: the cluster is stopped, its jobs too"
+        assert last[-1] == "slurm: the cluster is stopped, and what ran on it"
         assert not [line for line in last if "go on" in line]  # of jobs that the next line ends
         assert left_of(folder) == []
     finally:
