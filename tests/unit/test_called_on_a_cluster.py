@@ -12,6 +12,7 @@ from fabrique.apps.people import services as people
 from fabrique.apps.people.models import Role
 from fabrique.apps.provision.models import GivenName, NameSort, Place
 from fabrique.apps.provision.services import sbatch_line
+from fabrique.apps.reports.reading import jobs_of
 from fabrique.cli import waiting
 from fabrique.cli.context import Desk
 from fabrique.cli.queue import following, frame
@@ -144,3 +145,11 @@ def test_why_tells_the_run_before_from_the_wait_of_now(
     said = capsys.readouterr().out
     assert said.index("Attempt before") < said.index("Started") < said.index("Ended")
     assert bench.row("5").runs.get().reason["code"] == "end.requeued"  # nothing took its place
+
+
+def test_a_statement_calls_a_job_as_the_cluster_does(bench: ClusterBench) -> None:
+    bench.slurm.sbatch(4711)
+    own = bench.submit(accelerators="1", kinds="h100-sxm")
+    bench.turn()
+    holds = [str(job.runs.get().hold) for job in (bench.row("4711"), own)]
+    assert jobs_of([*holds, "meter"]) == {holds[0]: "4711", holds[1]: str(own.number)}

@@ -71,12 +71,12 @@ def facts_of(rows: Iterable[Row]) -> dict[str, object]:
 
 
 def jobs_of(refs: Iterable[str]) -> dict[str, str]:
-    """The number of the job whose run has the hold `ref`, for display."""
+    """What people call the job whose run has the hold `ref`, for display: on a cluster by its name there."""
     holds = [ref for ref in dict.fromkeys(refs) if _is_uuid(ref)]
     found: dict[str, str] = {}
     for i in range(0, len(holds), CHUNK):
-        rows = Run.objects.filter(hold__in=holds[i : i + CHUNK]).values_list("hold", "job_id")
-        found.update((str(hold), str(number)) for hold, number in rows)
+        rows = Run.objects.filter(hold__in=holds[i : i + CHUNK]).values_list("hold", "job_id", "job__outside_id")
+        found.update((str(hold), there or str(job)) for hold, job, there in rows)
     return found
 
 
