@@ -96,7 +96,7 @@ def test_the_loop_says_which_job_starts_as_squeue_does(bench: ClusterBench, caps
     bench.slurm.sbatch(n, array_id=n, task_ids=(4,))
     desk = Desk(Call(), bench.here, Speaker("en"))
     turn = bench.turn()
-    assert bench.row(f"{n}_4").number in turn.started
+    assert bench.row(f"{n}_4") in turn.started
     Teller(desk).tell(turn)
     said = capsys.readouterr().out
     assert f"Job {n}_4 starts." in said and f"Job job:{n} starts." in said

@@ -234,13 +234,6 @@ def open_loop(here: ThisHub) -> Any:
     return Loop(here, engines.open_engines(here, isolation), metering, now_ms, steady=since_boot_ms)
 
 
-def _called(number: int) -> str:
-    """As `fabrique why` finds it: on a cluster by its id there."""
-    from fabrique.apps.jobs.services import find_job, name_of
-
-    return name_of(find_job(number))
-
-
 class Teller:
     """Says what a turn changed, once: a line for people, or a document a line."""
 
@@ -250,11 +243,13 @@ class Teller:
         self.silent: dict[str, str] = {}
 
     def tell(self, turn: Turn) -> None:
+        from fabrique.apps.jobs.services import name_of
+
         if turn.leader != self.leads:
             self.say("leading" if turn.leader else "standing-by")
             self.leads = turn.leader
-        for number in turn.started:
-            self.say("job-started", job=number if self.desk.call.json else _called(number))
+        for job in turn.started:
+            self.say("job-started", job=job.number if self.desk.call.json else name_of(job))
         if turn.ended:
             self.say("runs-ended", runs=turn.ended)
         for engine in sorted(set(turn.silent) - set(self.silent)):

@@ -48,7 +48,7 @@ class Turn:
     """What one cycle did."""
 
     leader: bool = True
-    started: list[int] = field(default_factory=list)
+    started: list[Job] = field(default_factory=list)
     ended: int = 0
     waiting: int = 0
     silent: dict[str, str] = field(default_factory=dict)
@@ -211,7 +211,7 @@ class Loop:
         crowded = self._doors.keeps_waiting(runs, now=now)
         one_way = {row.id for row in rows.jobs if len(row.options) == 1}
         begun = self._begin(plan, asks, early, starting, epoch, one_way=one_way, crowded=crowded)
-        turn.started += [run.job_id for run in begun if not ahead.is_ahead(run)]
+        turn.started += [run.job for run in begun if not ahead.is_ahead(run)]
         said = [(asks[w.job], w) for w in plan.waits]
         cycle.waits([(ask.job, decide.why_it_waits(ask, w.reason, books, asks), w.by_ms) for ask, w in said], now=now)
         return begun
