@@ -17,7 +17,7 @@ class Books:
     """For reading only: whoever books looks again, under the ledger's lock."""
 
     def __init__(self, here: ThisHub, now: int) -> None:
-        self._here, self._now = here, now
+        self.here, self._now = here, now
         self._policies: dict[str, dict[Unit, Policy]] = {}
         self._balances: dict[tuple[str, Unit], int] = {}
         self._frozen: dict[Unit, Frozen] = {}
@@ -36,7 +36,7 @@ class Books:
     def frozen(self, unit: Unit) -> Frozen:
         """The factor and the price that a hold made now would freeze."""
         if unit not in self._frozen:
-            self._frozen[unit] = self._here.frozen(unit, self._now)
+            self._frozen[unit] = self.here.frozen(unit, self._now)
         return self._frozen[unit]
 
     def once(self, key: Hashable, work_out: Callable[[], T]) -> T:

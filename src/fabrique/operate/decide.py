@@ -50,7 +50,7 @@ def why_it_waits(ask: Asked, why: Reason, books: Books, asks: Mapping[str, Asked
     people call it.
     """
     if "job" in why.params and (other := asks.get(str(why.params["job"]))):
-        return reason(why.code, **{**why.params, "job": named.name_of(other.job)})
+        return reason(why.code, **{**why.params, "job": named.name_of(other.job, books.here)})
     if why.code == "wait.not-before" and ask.spec.awaits is not None:
         said = {"why": ask.spec.awaits_why, "time": why.params["time"]} if ask.spec.awaits == "cluster" else {}
         return reason(f"wait.{ask.spec.awaits}", **said)

@@ -16,7 +16,7 @@ from fabrique.apps.jobs.models import FINAL, Job
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.people import rights
 from fabrique.apps.people.models import Person
-from fabrique.apps.this_hub import this_hub
+from fabrique.apps.this_hub import ThisHub, this_hub
 from fabrique.core import booking, eligibility
 from fabrique.core.admission import filter as fits
 from fabrique.core.errors import FabriqueError
@@ -131,9 +131,9 @@ def find_named(text: str) -> Job:
     return found
 
 
-def name_of(job: Job) -> str:
-    """What `find_named` finds it by."""
-    if this_hub().deployment.cluster is None:
+def name_of(job: Job, here: ThisHub | None = None) -> str:
+    """What `find_named` finds it by. `here`: for who names many."""
+    if (here or this_hub()).deployment.cluster is None:
         return str(job.number)
     return job.outside_id or f"{_NUMBER}{job.number}"
 
