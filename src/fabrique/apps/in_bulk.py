@@ -1,7 +1,6 @@
 """Many rows by one statement, which the database prepares once.
 
-`bulk_create` and `bulk_update` write the text of every row anew, and all its columns: five times as long, and most of
-what a turn of the loop cost.
+`bulk_create` and `bulk_update` write the text of every row anew, and all its columns: five times as long (ADR 19).
 """
 
 from __future__ import annotations
