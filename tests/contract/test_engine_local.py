@@ -72,8 +72,11 @@ class Yard:
         return processes.marked(f"{records.MARK}={self.home}/runs/{intent}".encode())
 
     def alone(self, intent: str) -> None:
-        """Wait until even the shim, which goes right after its last record, is gone."""
-        self.when(lambda: not self.remains(intent))
+        """Wait until even the shim, which goes right after its last record, is gone: one that is going has no
+        environment any more, and is no zombie yet.
+        """
+        claim = self.record(intent, records.CLAIM)
+        self.when(lambda: not self.remains(intent) and not records.is_alive(claim, claim["boot"]))
 
     @staticmethod
     def when(look: Any) -> Any:
