@@ -22,6 +22,7 @@ from fabrique.engines.protocol import Observation
 from fabrique.engines.slurm.files.render import LET_GO, OWNER
 from fabrique.engines.slurm.model import Tres
 from fabrique.operate import readopt
+from fabrique.operate.observe import intent_of
 from fabrique.operate.why import why
 
 H100 = unit("acc-ms:h100-sxm")
@@ -209,6 +210,12 @@ def test_a_scancel_behind_our_back_closes_the_job(bench: ClusterBench) -> None:
     assert bench.status(waits) == "cancelled"
     assert bench.status(admitted) == "cancelled"
     assert [bench.row(job).reason["code"] for job in "23"] == ["end.cancelled-there"] * 2  # nobody asked the hub
+    own = bench.submit(accelerators="1", kinds="h100-sxm")
+    bench.turn()
+    intent = intent_of(own.runs.get())
+    bench.slurm.answers[intent] = Observation(intent, "ended", "cancelled", started_ms=bench.now, ended_ms=bench.now)
+    bench.turn(1_000)
+    assert (bench.status(own), own.reason["code"]) == ("cancelled", "end.cancelled-there")
     assert ledger.balance(booking.account(str(admitted.allocation_id), "held"), H100) == 4 * 600_000  # of the first
 
 
@@ -218,8 +225,8 @@ def test_a_member_cancels_it_here(bench: ClusterBench) -> None:
     bench.turn()
     bench.slurm.starts(1, bench.now)
     bench.turn()
-    for job_id in "31":
-        jobs.cancel(bench.row(job_id), bench.person, now=bench.now)
+    for name in "31":
+        jobs.cancel(bench.row(name), bench.person, now=bench.now)
     bench.turn()
     assert set(bench.slurm.cancelled) == {bench.slurm.queue[job_id].handle for job_id in (3, 1)}
     assert bench.row("3").status == "cancelled"

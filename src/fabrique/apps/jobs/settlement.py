@@ -14,6 +14,7 @@ from fabrique.apps import in_bulk
 from fabrique.apps.jobs.models import FINAL, Intent, Job, Run, RunState
 from fabrique.apps.ledger import services as ledger
 from fabrique.apps.ledger.models import Hold
+from fabrique.apps.this_hub import this_hub
 from fabrique.core import booking, correction
 from fabrique.core.admission import filter as fits
 from fabrique.core.booking import Frozen
@@ -252,7 +253,7 @@ def why_ended(end: EndState, seen: Seen, run: Run) -> Reason:
         return reason("end.no-interpreter", interpreter=seen.interpreter)
     if end is EndState.PREEMPTED and run.handle and "preempt" not in str(run.reason.get("code")):  # not our doing
         return reason("end.requeued")
-    if end is EndState.CANCELLED and run.handle and run.job.cancel_ms is None:
+    if end is EndState.CANCELLED and run.job.cancel_ms is None and _is_on_the_cluster(run):  # nobody asked the hub
         return reason("end.cancelled-there")
     spec = run.job.spec
     params: dict[EndState, dict[str, object]] = {
@@ -265,6 +266,11 @@ def why_ended(end: EndState, seen: Seen, run: Run) -> Reason:
         EndState.NOT_STARTED: {"error": seen.error or ""},
     }
     return reason(f"end.{end.value}", **params.get(end, {}))
+
+
+def _is_on_the_cluster(run: Run) -> bool:
+    cluster = this_hub().deployment.cluster
+    return cluster is not None and cluster.engine == run.engine
 
 
 def finish(run: Run, end: EndState, *, now: int, late: bool = False) -> None:
