@@ -194,7 +194,7 @@ def test_a_full_disk_under_the_hub_and_under_a_node(slurm_hub: SlurmHub) -> None
             hub.assert_books_are_sacct_s(stream.began, stream.sent, 90)
         lab.node_stop(2)
     lab.node_start(2)
-    lab.wait_for_nodes()
+    lab.wait_for_nodes(resume=True)
 
 
 def test_a_controller_that_can_not_write_and_one_that_hangs(slurm_hub: SlurmHub) -> None:
@@ -227,7 +227,7 @@ def test_a_controller_that_can_not_write_and_one_that_hangs(slurm_hub: SlurmHub)
             hub.assert_books_are_sacct_s(stream.began, stream.sent, 90)
         lab.stop_controller()
     lab.start_controller()
-    lab.wait_for_nodes()
+    lab.wait_for_nodes(resume=True)
 
 
 def fill(path: Path) -> None:
