@@ -23,7 +23,7 @@ SENTENCES: Final[dict[str, str]] = {
     "wait.behind": msg("Waiting behind job {job}, which was there first."),
     "wait.not-before": msg("Waiting for the time you asked for: not before {time}."),
     "wait.owner": msg("Held by its owner, who says when it may go on."),
-    "wait.cluster": msg("The cluster did not start it: {why} It is tried again at {time}."),
+    "wait.cluster": msg("The cluster did not start it. {why} It is tried again at {time}."),
     "wait.other-job": msg("Waiting for another job, as you asked the cluster."),
     "wait.array": msg("Waiting for other tasks of its array, which bounds how many run at once."),
     "wait.engine": msg("Waiting for the engine {engine}, which does not answer."),
